@@ -1,0 +1,33 @@
+"""The one stream of changes. Metrics, `/events`, the log and every watcher feed from it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class EventType(StrEnum):
+    PHASE = "phase"  # a Model moved: data.from, data.to, data.reason?
+    PROGRESS = "progress"  # data.fraction, data.of = fetch | load
+    CONFIG = "config"  # a configuration was accepted or refused: data.generation, data.hash, data.error?
+    ENGINE_STARTED = "engine_started"  # data.engine, data.pid
+    ENGINE_ENDED = "engine_ended"  # data.engine, data.pid, data.code, data.reason, data.requests
+    REQUEST_REFUSED = "request_refused"  # data.code
+    MEMORY = "memory"  # data.charged_bytes, data.measured_bytes, data.budget_bytes
+
+
+class Event(BaseModel):
+    """`epoch` names one life of the pod, `sequence` counts within it: a reader that sees a gap or a new epoch
+    takes a new snapshot. `time` is Unix seconds."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    epoch: str
+    sequence: int
+    time: float
+    type: EventType
+    model: str | None = None
+    revision: str | None = None
+    data: dict[str, Any] = {}

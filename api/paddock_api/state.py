@@ -1,0 +1,91 @@
+"""What a pod says of itself: the lifecycle of each Model, the engines, the memory."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Phase(StrEnum):
+    """Absent → Fetching → Cached → Loading → Ready → Draining → Unloading → Cached, and Failed."""
+
+    ABSENT = "Absent"
+    FETCHING = "Fetching"
+    CACHED = "Cached"
+    LOADING = "Loading"
+    READY = "Ready"
+    DRAINING = "Draining"
+    UNLOADING = "Unloading"
+    FAILED = "Failed"
+
+
+class _State(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Failure(_State):
+    """Why a Model is Failed. `retry_at` is Unix seconds; None: not before its spec or file changes."""
+
+    reason: str
+    message: str
+    at: float
+    attempts: int = 1
+    retry_at: float | None = None
+
+
+class ModelState(_State):
+    namespace: str
+    name: str
+    aliases: list[str] = []
+    revision: str
+    phase: Phase
+    progress: float | None = None
+    failure: Failure | None = None
+    digest: str | None = None
+    file_bytes: int | None = None
+    estimated_bytes: int | None = None
+    measured_bytes: int | None = None
+    context_length: int | None = None
+    busy: int = 0
+    waiting: int = 0
+    last_used: float | None = None
+    loads: int = 0
+    assigned: bool = False
+
+
+class EngineState(_State):
+    """One child process: a set of weights and its contexts."""
+
+    key: str
+    type: str
+    pid: int | None
+    models: list[str]
+    charged_bytes: int
+    measured_bytes: int | None = None
+    threads: int
+    busy: int
+    started_at: float
+    counters: dict[str, int] = {}
+
+
+class Memory(_State):
+    budget_bytes: int
+    charged_bytes: int
+    measured_bytes: int
+
+
+class PodState(_State):
+    """`GET /state`. `config_hash` names the configuration that is in force."""
+
+    pod: str
+    epoch: str
+    sequence: int
+    version: str
+    config_generation: int
+    config_hash: str
+    config_error: str | None = None
+    draining: bool = False
+    memory: Memory
+    models: list[ModelState]
+    engines: list[EngineState]

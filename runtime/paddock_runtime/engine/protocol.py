@@ -30,7 +30,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="t", omit_def
 
 
 class Load(Message, tag="load"):
-    """Map the weights. `paths` holds the shards in order; `budget_bytes` is what the child may charge."""
+    """Map the weights. `paths` holds the shards in order; `options` belong to the engine type."""
 
     paths: list[str]
     gpu_layers: int = 0
@@ -68,7 +68,7 @@ class Threads(Message, tag="threads"):
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One request's sampler chain. Off means: temperature 0 = greedy, top_k 0, top_p 1, min_p 0, penalties 0 (repeat 1)."""
+    """One request's sampler chain. Off is: temperature 0 = greedy, top_k 0, top_p 1, min_p 0, penalties 0 (repeat 1)."""
 
     temperature: float = 0.8
     top_k: int = 40
@@ -83,7 +83,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     dry_base: float = 1.75
     dry_allowed_length: int = 2
     dry_penalty_last_n: int = -1
-    dry_sequence_breakers: list[str] = ["\n", ":", '"', "*"]
+    dry_sequence_breakers: tuple[str, ...] = ("\n", ":", '"', "*")
     xtc_probability: float = 0.0
     xtc_threshold: float = 0.1
     seed: int | None = None

@@ -1,0 +1,28 @@
+"""`python -m paddock_runtime.engine.llama FD`: an engine child on the socket that it inherited as FD."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+
+
+def main() -> None:
+    # Ctrl-C in a terminal reaches the whole process group; the supervisor decides when a child ends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # If the kernel must kill, then this and not the supervisor.
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
+        score.write("500")
+    # Idle OpenMP threads must not spin on cores that others need.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    connection = socket.socket(fileno=int(sys.argv[1]))
+
+    from paddock_runtime.engine.llama.child import Child
+
+    Child(connection).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,219 @@
+"""Who holds which cells of a context: live sequences, idle prefixes, checkpoints.
+
+The bookkeeping is exact for full attention: a segment is a run of cells computed once, shared by every
+holding that was forked over it. The context itself is reached through `SequenceMemory` only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from paddock_runtime.engine.llama.prefix import PrefixTree
+
+
+class SequenceMemory(Protocol):
+    """What holdings need of a context."""
+
+    def copy_sequence(self, source: int, target: int, end: int) -> None: ...
+    def drop_sequence(self, sequence: int) -> None: ...
+    def keeps_window(self, sequence: int, position: int) -> bool: ...
+
+
+# Sharing fewer tokens than this (a BOS, a role's header) saves nothing and would make idle prefixes look used.
+LEAST_SHARED = 8
+
+
+@dataclass(eq=False)
+class _Segment:
+    """Cells of positions [start, end), and the holdings that share them."""
+
+    start: int
+    end: int
+    owners: set[Holding] = field(default_factory=set)
+
+
+@dataclass(eq=False)
+class Holding:
+    """One llama.cpp sequence id in use. `tokens` is what it will hold, `computed` how much of that has cells.
+
+    `live` ones belong to a request; the others are prefixes kept for later, and go when room is needed.
+    """
+
+    sequence: int
+    salt: str
+    tokens: list[int]
+    live: bool
+    computed: int = 0
+    last_used: int = 0
+    segments: list[_Segment] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Match:
+    """`ready`: tokens that can be taken over from `source` now. `coming`: tokens that `holder` will have soon."""
+
+    ready: int = 0
+    source: Holding | None = None
+    coming: int = 0
+    holder: Holding | None = None
+
+
+class Holdings:
+    """`capacity` in cells, `sequences` in ids. With `anywhere` a fork may happen at any computed position (full
+    attention); without it only where a holding ends exactly (recurrent state can't be rolled back)."""
+
+    def __init__(self, memory: SequenceMemory, *, capacity: int, sequences: int, anywhere: bool) -> None:
+        self._memory = memory
+        self.capacity = capacity
+        self.anywhere = anywhere
+        self.used = 0
+        self.evictions = 0
+        self._tree: PrefixTree[Holding] = PrefixTree()
+        self._free = list(range(sequences - 1, -1, -1))
+        self._idle: dict[Holding, None] = {}
+        self._clock = 0
+
+    # --- looking ------------------------------------------------------------------------------
+
+    @property
+    def idle(self) -> int:
+        return len(self._idle)
+
+    @property
+    def free(self) -> int:
+        return self.capacity - self.used
+
+    def reclaimable(self, spare: Holding | None = None) -> int:
+        """Cells that evicting every idle holding (but `spare`) would free."""
+        going = {holding for holding in self._idle if holding is not spare}
+        segments = {segment for holding in going for segment in holding.segments}
+        return sum(segment.end - segment.start for segment in segments if segment.owners <= going)
+
+    def match(self, salt: str, tokens: Sequence[int]) -> Match:
+        """The best prefix that `tokens` could take over: at most all but the last, whose logits are needed."""
+        most = len(tokens) - 1
+        ready, source, coming, holder = 0, None, 0, None
+        for shared, holding in self._tree.matches(salt, tokens):
+            limit = min(shared, most)
+            if limit <= ready or limit < LEAST_SHARED:
+                break
+            usable = self._usable(holding, limit)
+            if usable > ready and usable >= LEAST_SHARED:
+                ready, source = usable, holding
+            if holding.live and holding.computed < limit and limit > coming:
+                coming, holder = limit, holding
+        return Match(ready, source, coming, holder)
+
+    def _usable(self, holding: Holding, limit: int) -> int:
+        if self.anywhere:
+            position = min(limit, holding.computed)
+            return position if self._memory.keeps_window(holding.sequence, position) else 0
+        return holding.computed if holding.computed <= limit else 0
+
+    # --- changing -----------------------------------------------------------------------------
+
+    def open(self, salt: str, tokens: list[int], match: Match) -> Holding | None:
+        """A live holding for a request's tokens that starts with what `match` has ready. None: no id is free."""
+        sequence = self._take_id(spare=match.source)
+        if sequence is None:
+            return None
+        holding = Holding(sequence, salt, tokens, live=True, last_used=self._tick())
+        if match.source is not None and match.ready:
+            self._fork(match.source, holding, match.ready)
+        self._tree.insert(holding, salt, tokens)
+        return holding
+
+    def checkpoint(self, live: Holding) -> None:
+        """Keep the state of a live holding as it is now, for others to start from; dropped without a free id."""
+        sequence = self._take_id()
+        if sequence is None:
+            return
+        kept = Holding(sequence, live.salt, live.tokens[: live.computed], live=False, last_used=self._tick())
+        self._fork(live, kept, live.computed)
+        self._tree.insert(kept, kept.salt, kept.tokens)
+        self._idle[kept] = None
+
+    def _fork(self, source: Holding, target: Holding, end: int) -> None:
+        self._memory.copy_sequence(source.sequence, target.sequence, end)
+        source.last_used = self._tick()
+        for segment in list(source.segments):
+            if segment.start >= end:
+                break
+            if segment.end > end:
+                self._cut(segment, end)
+            segment.owners.add(target)
+            target.segments.append(segment)
+        target.computed = end
+        covered = self.anywhere and not source.live and source.computed == end
+        if covered:  # the new one has all its cells: keeping both would only hold an id
+            self.release(source)
+
+    @staticmethod
+    def _cut(segment: _Segment, at: int) -> None:
+        tail = _Segment(at, segment.end, set(segment.owners))
+        segment.end = at
+        for owner in segment.owners:
+            owner.segments.insert(owner.segments.index(segment) + 1, tail)
+
+    def advance(self, holding: Holding, count: int) -> None:
+        """The next `count` tokens of the holding were computed into cells of its own."""
+        last = holding.segments[-1] if holding.segments else None
+        if last is not None and last.end == holding.computed and len(last.owners) == 1:
+            last.end += count
+        else:
+            holding.segments.append(_Segment(holding.computed, holding.computed + count, {holding}))
+        holding.computed += count
+        self.used += count
+
+    def retire(self, holding: Holding, *, keep: bool) -> None:
+        """A request is over: its computed tokens stay as an idle prefix, or go at once."""
+        if not keep or not holding.computed:
+            self.release(holding)
+            return
+        holding.live = False
+        del holding.tokens[holding.computed :]
+        holding.last_used = self._tick()
+        self._tree.insert(holding, holding.salt, holding.tokens)
+        self._idle[holding] = None
+
+    def release(self, holding: Holding) -> None:
+        """Free the id, and the cells that nobody else shares."""
+        self._memory.drop_sequence(holding.sequence)
+        for segment in holding.segments:
+            segment.owners.discard(holding)
+            if not segment.owners:
+                self.used -= segment.end - segment.start
+        holding.segments = []
+        holding.computed = 0
+        holding.live = False
+        self._tree.remove(holding)
+        self._idle.pop(holding, None)
+        self._free.append(holding.sequence)
+
+    def evict(self, *, spare: Holding | None = None) -> bool:
+        """Let the least recently used idle holding go. False: there is none."""
+        candidates: Iterable[Holding] = (holding for holding in self._idle if holding is not spare)
+        oldest = min(candidates, key=lambda holding: holding.last_used, default=None)
+        if oldest is None:
+            return False
+        self.evictions += 1
+        self.release(oldest)
+        return True
+
+    def make_room(self, cells: int, *, spare: Holding | None = None) -> bool:
+        """Evict until `cells` are free. False: even without idle holdings there are not so many."""
+        while self.free < cells:
+            if not self.evict(spare=spare):
+                return False
+        return True
+
+    def _take_id(self, spare: Holding | None = None) -> int | None:
+        if not self._free and not self.evict(spare=spare):
+            return None
+        return self._free.pop()
+
+    def _tick(self) -> int:
+        self._clock += 1
+        return self._clock

@@ -1,0 +1,77 @@
+"""How the double answers one request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Behaviour:
+    """The default serves the file properly, ranges and `If-Range` included. Offsets count bytes of the answer's body.
+
+    `status`: answer this instead of the file. `headers`: added to the answer's, or replacing them. `silent`: read the
+    request and say nothing. `cut`: close the connection after so many bytes; `hang`: say nothing more after so many. `flip`: one
+    wrong byte at this offset of the file. `ranges`: honour `Range`. `shift`: lie by so much about where a range starts.
+    `framing`: how the body's end is told (`close`: not at all, as in HTTP/1.0). `extra`: bytes beyond the file's end.
+    `rate`: bytes a second. `drip`: seconds between single bytes.
+    """
+
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    silent: bool = False
+    cut: int | None = None
+    hang: int | None = None
+    flip: int | None = None
+    ranges: bool = True
+    shift: int = 0
+    framing: Literal["length", "chunked", "close"] = "length"
+    extra: int = 0
+    rate: int | None = None
+    drip: float | None = None
+
+    @staticmethod
+    def redirect(location: str, status: int = 302) -> Behaviour:
+        return Behaviour(status=status, headers={"Location": location})
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+def answer(data: bytes | None, etag: str, wanted: Mapping[str, str], behaviour: Behaviour) -> Answer:
+    """The answer to a GET with the headers `wanted` (lower case) for a file of this content (None: no such file)."""
+    if behaviour.status is not None or data is None:
+        status = behaviour.status or 404
+        headers = {"Content-Length": str(len(behaviour.body)), **behaviour.headers}
+        return Answer(status, headers, behaviour.body)
+    if behaviour.flip is not None:
+        data = data[: behaviour.flip] + bytes([data[behaviour.flip] ^ 0xFF]) + data[behaviour.flip + 1 :]
+    status, headers, body = _file(data, etag, wanted, behaviour)
+    body += b"x" * behaviour.extra
+    if behaviour.framing == "length":
+        headers["Content-Length"] = str(len(body) - behaviour.extra)
+    elif behaviour.framing == "chunked":
+        headers["Transfer-Encoding"] = "chunked"
+    return Answer(status, {**headers, **behaviour.headers}, body)
+
+
+def _file(
+    data: bytes, etag: str, wanted: Mapping[str, str], behaviour: Behaviour
+) -> tuple[int, dict[str, str], bytes]:
+    headers = {"ETag": etag, "Accept-Ranges": "bytes"}
+    asked = wanted.get("range", "")
+    if not behaviour.ranges or not asked.startswith("bytes=") or wanted.get("if-range", etag) != etag:
+        return 200, headers, data
+    first, _, last = asked.removeprefix("bytes=").partition("-")
+    start, end = int(first), min(int(last) if last else len(data) - 1, len(data) - 1)
+    if start >= len(data):
+        return 416, {**headers, "Content-Range": f"bytes */{len(data)}"}, b""
+    said = start + behaviour.shift
+    headers["Content-Range"] = f"bytes {said}-{end + behaviour.shift}/{len(data)}"
+    return 206, headers, data[start : end + 1]

@@ -1,0 +1,80 @@
+"""JSON logs: one event a line, always. No character that a client sends can start a new line or move a cursor."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import IO, Any
+
+from paddock_api.events import Event, EventType
+
+MAX_TEXT = 8192
+FIELDS = ("model", "revision", "request_id", "method", "path", "status", "seconds", "code", "client", "event", "data")
+
+request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+
+# A second net: nothing here logs headers, but a library's message might.
+_SECRETS = re.compile(r"(?i)\b(authorization\W{1,4}(?:(?:bearer|basic)\s+)?|bearer\s+|basic\s+|hf_)[\w.~+/=-]{6,}")
+_QUERY = re.compile(r"(https?://[^\s?\"']+)\?[^\s\"']*")
+_NOISY = ("httpx", "httpcore", "hpack", "asyncio", "watchfiles")
+
+_events = logging.getLogger("paddock.events")
+
+
+class JsonFormatter(logging.Formatter):
+    """One record, one line of ASCII JSON: control characters, ANSI and line separators come out escaped."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": _clean(record.getMessage()),
+        }
+        for name in FIELDS:
+            value = getattr(record, name, None)
+            if value is not None:
+                line[name] = _clean(value)
+        if "request_id" not in line and (current := request_id.get()) is not None:
+            line["request_id"] = current
+        if record.exc_info:
+            line["error"] = _clean(self.formatException(record.exc_info))
+        return json.dumps(line, ensure_ascii=True, default=str)
+
+
+def configure(*, level: int = logging.INFO, stream: IO[str] | None = None) -> None:
+    """All of this process's logs and warnings go to `stream` (stderr) as JSON."""
+    handler = logging.StreamHandler(sys.stderr if stream is None else stream)
+    handler.setFormatter(JsonFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    logging.captureWarnings(True)
+    for name in _NOISY:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
+
+
+def log_event(event: Event) -> None:
+    """A listener of the bus. Progress and memory come each second: they are for `/events` and metrics."""
+    if event.type in (EventType.PROGRESS, EventType.MEMORY):
+        return
+    level = logging.WARNING if event.type in (EventType.ENGINE_ENDED, EventType.REQUEST_REFUSED) else logging.INFO
+    _events.log(level, event.type.value, extra={"event": event.type.value, "model": event.model,
+                                                "revision": event.revision, "data": event.data})
+
+
+def _clean(value: Any) -> Any:
+    """Strings bounded and without secrets, in containers too."""
+    if isinstance(value, dict):
+        return {str(key): _clean(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    text = _SECRETS.sub(lambda match: f"{match.group(1)}[redacted]", value)
+    text = _QUERY.sub(r"\1?[redacted]", text)
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}…"

@@ -1,0 +1,108 @@
+"""`/state`, `/events`, `/metrics` and the probes."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from paddock_api.events import Event
+from paddock_runtime.bus import Gap, Subscription
+from paddock_runtime.metrics import CONTENT_TYPE
+from paddock_runtime.server.connection import Stalled, connection_of
+from paddock_runtime.server.context import Context
+from paddock_runtime.server.errors import json_response
+from paddock_runtime.server.reading import unless_gone
+from paddock_runtime.server.sse import EventWriter
+
+
+def routes(context: Context) -> APIRouter:
+    router = APIRouter()
+    service = context.service
+
+    @router.get("/state")
+    async def state() -> Response:
+        return Response(service.state().model_dump_json(), media_type="application/json")
+
+    @router.get("/events")
+    async def events(request: Request) -> Response:
+        return EventFeed(context)
+
+    @router.get("/metrics")
+    async def metrics() -> Response:
+        return Response(context.metrics.render(service), headers={"content-type": CONTENT_TYPE})
+
+    @router.get("/livez")
+    async def livez() -> Response:
+        """That this answers proves the event loop; `alive` is the supervisor's own heartbeat."""
+        return _probe(context.alive(), "the supervisor's loop has stopped")
+
+    @router.get("/readyz")
+    async def readyz() -> Response:
+        return _probe(not service.state().draining and not context.ending.is_set(), "draining")
+
+    return router
+
+
+def _probe(good: bool, reason: str) -> Response:
+    return json_response({"status": "ok"} if good else {"status": "failed", "reason": reason},
+                         status=200 if good else 503)
+
+
+class EventFeed(Response):
+    """A snapshot, then every event after it. A reader that fell behind gets a new snapshot."""
+
+    def __init__(self, context: Context) -> None:
+        self.background = None
+        self._context = context
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        settings = self._context.settings
+        connection = connection_of(scope)
+        writer = EventWriter(send, connection, headers_after=0.0, heartbeat=settings.idle_heartbeat,
+                             stall=settings.stall)
+        writer.comment = "heartbeat"
+        await unless_gone(receive, self._serve(writer))
+
+    async def _serve(self, writer: EventWriter) -> None:
+        subscription = self._context.bus.subscribe()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(writer.run())
+                following = group.create_task(self._follow(writer, subscription))
+                await self._context.ending.wait()
+                following.cancel()
+                writer.close()
+        except* Stalled:
+            raise Stalled from None
+        finally:
+            subscription.close()
+        await writer.finish()
+
+    async def _follow(self, writer: EventWriter, subscription: Subscription) -> None:
+        known = self._snapshot(writer)
+        while True:
+            try:
+                event = await subscription.next()
+            except Gap:
+                known = self._snapshot(writer)
+                continue
+            if event.sequence > known:
+                writer.feed(delta(event))
+                await writer.room()
+
+    def _snapshot(self, writer: EventWriter) -> int:
+        """Writes the state of now; events up to its sequence are in it already."""
+        state = self._context.service.state()
+        writer.feed(_event("snapshot", state.epoch, state.sequence, state.model_dump_json()))
+        return state.sequence
+
+
+def delta(event: Event) -> bytes:
+    return _event("delta", event.epoch, event.sequence, event.model_dump_json())
+
+
+def _event(kind: str, epoch: str, sequence: int, data: str) -> bytes:
+    return f"event: {kind}\nid: {epoch}:{sequence}\ndata: {data}\n\n".encode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from typing import Any
 
@@ -11,6 +12,7 @@ class Code(StrEnum):
 
     # the request is wrong
     INVALID_REQUEST = "invalid_request"
+    INVALID_SPEC = "invalid_spec"
     UNSUPPORTED = "unsupported"
     CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
     INVALID_GRAMMAR = "invalid_grammar"
@@ -45,8 +47,10 @@ class Code(StrEnum):
     INTERNAL = "internal_error"
 
 
+# 503 means: may pass. Every code stands here, so that a new one is a decision.
 _STATUS: dict[Code, int] = {
     Code.INVALID_REQUEST: 400,
+    Code.INVALID_SPEC: 400,
     Code.UNSUPPORTED: 400,
     Code.CONTEXT_LENGTH_EXCEEDED: 400,
     Code.INVALID_GRAMMAR: 400,
@@ -56,17 +60,45 @@ _STATUS: dict[Code, int] = {
     Code.BODY_TOO_LARGE: 413,
     Code.POISON_REQUEST: 400,
     Code.QUEUE_FULL: 429,
+    Code.HOLD_EXPIRED: 503,
     Code.NO_FIT: 409,
     Code.DEADLINE: 504,
+    Code.DRAINING: 503,
     Code.CLIENT_STALLED: 408,
+    Code.SOURCE_NOT_FOUND: 503,
+    Code.SOURCE_REFUSED: 503,
+    Code.SOURCE_UNAVAILABLE: 503,
+    Code.CHECKSUM_MISMATCH: 503,
+    Code.SIZE_MISMATCH: 503,
+    Code.DISK_FULL: 503,
+    Code.INVALID_MODEL_FILE: 503,
+    Code.UNSUPPORTED_MODEL: 503,
+    Code.LOAD_FAILED: 503,
+    Code.CONTEXT_FAILED: 503,
     Code.ENGINE_CRASHED: 502,
+    Code.ENGINE_OOM: 503,
     Code.ENGINE_HUNG: 504,
+    Code.BACKOFF: 503,
     Code.INTERNAL: 500,
+}
+
+_TYPE: dict[int, str] = {
+    400: "invalid_request_error",
+    404: "invalid_request_error",
+    409: "server_error",
+    408: "invalid_request_error",
+    413: "invalid_request_error",
+    429: "rate_limit_error",
+    500: "server_error",
+    502: "server_error",
+    503: "server_error",
+    504: "server_error",
 }
 
 # Faults that lie in the revision itself: trying again without a change can't help.
 PERMANENT: frozenset[Code] = frozenset(
     {
+        Code.INVALID_SPEC,
         Code.SOURCE_REFUSED,
         Code.CHECKSUM_MISMATCH,
         Code.SIZE_MISMATCH,
@@ -95,17 +127,25 @@ class PaddockError(Exception):
     @property
     def status(self) -> int:
         """The HTTP status. Whatever can pass is 503."""
-        return _STATUS.get(self.code, 503)
+        return _STATUS[self.code]
 
     @property
     def permanent(self) -> bool:
+        """True if the same revision fails again until somebody changes it or its file."""
         return self.code in PERMANENT
 
     def body(self) -> dict[str, Any]:
         """The error as OpenAI's clients read it."""
-        kind = {400: "invalid_request_error", 404: "invalid_request_error", 413: "invalid_request_error",
-                429: "rate_limit_error"}.get(self.status, "server_error")
-        error: dict[str, Any] = {"message": self.message, "type": kind, "param": self.param, "code": self.code.value}
+        error: dict[str, Any] = {"message": self.message, "type": _TYPE[self.status], "param": self.param,
+                                 "code": self.code.value}
         if self.retry_after is not None:
             error["retry_after"] = self.retry_after
         return {"error": error}
+
+    def headers(self) -> dict[str, str]:
+        """Response headers: whole seconds to wait, never 0, or the word not to retry what cannot get better.
+
+        OpenAI's clients retry 408, 409, 429 and 5xx by themselves, and obey x-should-retry."""
+        if self.permanent:
+            return {"x-should-retry": "false"}
+        return {} if self.retry_after is None else {"Retry-After": str(max(1, math.ceil(self.retry_after)))}

@@ -2,151 +2,90 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from paddock_api.fields import Duration, Name, Sha256, Spec, Tokens
+from paddock_api.behaviour import Defaults, Loading, LoadingPolicy, PoolRef, Scaling, UpdatePolicy
+from paddock_api.engine import Adapter, CacheType, Engine, Pooling, SlidingWindowCache
+from paddock_api.fields import Alias, Name, Spec, Status
+from paddock_api.identity import ModelId
+from paddock_api.source import FileSource, HttpSource, HubSource, HuggingFaceSource, Source
+from paddock_api.status import Condition, ConditionType, ModelStatus
 
+__all__ = [
+    "API_VERSION", "Adapter", "CacheType", "Condition", "ConditionType", "Defaults", "Engine", "FileSource",
+    "HttpSource", "HubSource", "HuggingFaceSource", "Loading", "LoadingPolicy", "Metadata", "Model", "ModelSpec",
+    "ModelStatus", "PoolRef", "Pooling", "Scaling", "SlidingWindowCache", "Source", "UpdatePolicy",
+]
 
-class FileSource(Spec):
-    """A file on a volume of the pool; without `volume`, a path on this machine (standalone only)."""
-
-    path: Annotated[str, Field(min_length=1, max_length=4096)]
-    volume: Name | None = None
-    sha256: Sha256 | None = None
-
-
-class HttpSource(Spec):
-    url: Annotated[str, Field(pattern=r"^https?://", max_length=2048)]
-    sha256: Sha256
-
-
-class HuggingFaceSource(Spec):
-    repo: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$", max_length=200)]
-    file: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
-    quant: Annotated[str, Field(min_length=1, max_length=64)] | None = None
-    revision: Annotated[str, Field(min_length=1, max_length=255)] = "main"
-
-
-class HubSource(Spec):
-    name: Name
-    model: Annotated[str, Field(min_length=1, max_length=200)]
-    quant: Annotated[str, Field(min_length=1, max_length=64)] | None = None
-
-
-class Source(Spec):
-    """Where the weights come from: exactly one of the four."""
-
-    hugging_face: HuggingFaceSource | None = None
-    http: HttpSource | None = None
-    file: FileSource | None = None
-    hub: HubSource | None = None
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Source:
-        given = [name for name in ("huggingFace", "http", "file", "hub")
-                 if getattr(self, "hugging_face" if name == "huggingFace" else name) is not None]
-        if len(given) != 1:
-            raise ValueError(
-                f"set exactly one of huggingFace, http, file, hub (set: {', '.join(given) or 'none'})")
-        return self
-
-
-class CacheType(StrEnum):
-    F32 = "F32"
-    F16 = "F16"
-    BF16 = "BF16"
-    Q8_0 = "Q8_0"
-
-
-class Pooling(StrEnum):
-    NONE = "None"
-    MEAN = "Mean"
-    CLS = "CLS"
-    LAST = "Last"
-    RANK = "Rank"
-
-
-class SlidingWindowCache(StrEnum):
-    FULL = "Full"
-    WINDOW = "Window"
-
-
-class Adapter(Spec):
-    source: Source
-    scale: Annotated[float, Field(ge=-10, le=10)] = 1.0
-
-
-class Engine(Spec):
-    """How the weights are run. What is not set the engine chooses from the file."""
-
-    type: Literal["llama.cpp"] = "llama.cpp"
-    context_length: Tokens | None = None
-    cache_tokens: Tokens | None = None
-    parallel: Annotated[int, Field(ge=1, le=128)] | None = None
-    gpu_layers: Annotated[int, Field(ge=-1, le=1000)] = 0
-    cache_type_k: CacheType = CacheType.F16
-    cache_type_v: CacheType = CacheType.F16
-    sliding_window_cache: SlidingWindowCache = SlidingWindowCache.FULL
-    embeddings: bool = False
-    pooling: Pooling | None = None
-    chat_template: Annotated[str, Field(min_length=1, max_length=65536)] | None = None
-    adapters: Annotated[list[Adapter], Field(max_length=8)] = []
-
-
-class Defaults(Spec):
-    """What a request gets when it says nothing."""
-
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_k: Annotated[int, Field(ge=0, le=1000)] | None = None
-    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    repeat_penalty: Annotated[float, Field(gt=0, le=2)] | None = None
-    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    max_tokens: Tokens | None = None
-    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] | None = None
-    system_prompt: Annotated[str, Field(max_length=65536)] | None = None
-
-
-class LoadingPolicy(StrEnum):
-    ON_DEMAND = "OnDemand"
-    PRELOAD = "Preload"
-    PINNED = "Pinned"
-
-
-class Loading(Spec):
-    policy: LoadingPolicy = LoadingPolicy.ON_DEMAND
-    priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
-    idle_timeout: Duration = "10m"
-    min_residency: Duration = "10s"
-    warmup: Annotated[list[Annotated[str, Field(max_length=65536)]], Field(max_length=8)] = []
-
-
-class Scaling(Spec):
-    min_replicas: Annotated[int, Field(ge=0, le=1000)] = 0
-    max_replicas: Annotated[int, Field(ge=1, le=1000)] | None = None
-
-
-class PoolRef(Spec):
-    name: Name
-    namespace: Name | None = None
-
-
-class UpdatePolicy(StrEnum):
-    PIN = "Pin"
-    FOLLOW = "Follow"
+GROUP = "paddock.dev"
+VERSION = "v1alpha1"
+API_VERSION = "paddock.dev/v1alpha1"
+# A Model's name becomes a label value and part of other objects' names.
+MAX_MODEL_NAME = 63
 
 
 class ModelSpec(Spec):
-    source: Source
-    update_policy: UpdatePolicy = UpdatePolicy.PIN
-    engine: Engine = Engine()
-    defaults: Defaults = Defaults()
-    loading: Loading = Loading()
-    scaling: Scaling = Scaling()
-    aliases: Annotated[list[Name], Field(max_length=16)] = []
-    pool_ref: PoolRef | None = None
-    revision_history_limit: Annotated[int, Field(ge=0, le=100)] = 10
+    """What is wanted."""
+
+    source: Annotated[Source, Field(description=(
+        "Where the weights come from: exactly one of huggingFace, http, file, hub."))]
+    update_policy: Annotated[UpdatePolicy, Field(description=(
+        "For a revision that can move, such as a branch. Pin: stay at the commit first resolved. Follow: move with it, "
+        "by a seamless switch."))] = UpdatePolicy.PIN
+    engine: Annotated[Engine, Field(description=(
+        "How the weights are run. What is not set the engine chooses from the file."))] = Engine()
+    defaults: Annotated[Defaults, Field(description=(
+        "What a request gets when it says nothing. An explicit 0 is a value, not a missing one."))] = Defaults()
+    loading: Annotated[Loading, Field(description="When the Model is in memory.")] = Loading()
+    scaling: Annotated[Scaling, Field(description=(
+        "In how many pods the Model may be loaded at once."))] = Scaling()
+    aliases: Annotated[list[Alias], Field(max_length=16, description=(
+        "Further names that clients may use, such as gpt-4o-mini or llama3:8b. A Model's own name beats another's "
+        "alias in the same namespace; an alias that two Models claim is refused as ambiguous."),
+        json_schema_extra={"x-kubernetes-list-type": "set"})] = Field(default_factory=list)
+    pool_ref: Annotated[PoolRef | None, Field(description=(
+        "The RuntimePool that runs the Model. Not set: pool default in the operator's namespace."))] = None
+    revision_history_limit: Annotated[int, Field(ge=0, le=100, description=(
+        "Old revisions to keep for a rollback; 0 keeps none but the ones in use."))] = 10
+
+    @model_validator(mode="after")
+    def _aliases_differ(self) -> ModelSpec:
+        twice = sorted({alias for alias in self.aliases if self.aliases.count(alias) > 1})
+        if twice:
+            raise ValueError(f"aliases: {', '.join(twice)} is listed twice; remove one")
+        return self
+
+
+class Metadata(Status):
+    """The part of Kubernetes' object metadata that Paddock reads; the rest is let go by."""
+
+    name: Annotated[Name, Field(max_length=MAX_MODEL_NAME)]
+    namespace: Annotated[Name, Field(max_length=63)] = "default"
+    uid: str | None = None
+    generation: int | None = None
+    resource_version: str | None = None
+    creation_timestamp: str | None = None
+    deletion_timestamp: str | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
+    finalizers: list[str] = Field(default_factory=list)
+
+
+class Model(Spec):
+    """A model that clients can ask for by name. It is loaded by the first request and unloaded when idle."""
+
+    rules: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("self.metadata.name.size() <= 63", "metadata.name: at most 63 characters; it becomes a label"),
+    )
+
+    api_version: Literal["paddock.dev/v1alpha1"] = "paddock.dev/v1alpha1"
+    kind: Literal["Model"] = "Model"
+    metadata: Metadata
+    spec: Annotated[ModelSpec, Field(description="What is wanted.")]
+    status: Annotated[ModelStatus | None, Field(description="What is known; written by the operator.")] = None
+
+    @property
+    def id(self) -> ModelId:
+        return ModelId(self.metadata.namespace, self.metadata.name)

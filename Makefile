@@ -1,0 +1,63 @@
+# Every target sets up what it needs: on a fresh machine start with `make run` or `make test`.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PORT ?= 8080
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+GEMMA := .cache/models/gemma-3-270m-q4_k_m.gguf
+PYTEST := .venv/bin/python -m pytest
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: install
+install: ## Make .venv with all that `paddock` needs, pinned by hash (PYTHON= picks the interpreter)
+	@scripts/install run
+
+.PHONY: install-dev
+install-dev: ## The same with the tools for tests and lint
+	@scripts/install dev
+
+.PHONY: gemma
+gemma: install
+	@.venv/bin/python scripts/gemma.py $(GEMMA)
+
+.PHONY: run
+run: gemma ## Serve examples/models on 127.0.0.1:8080 (PORT= overrides); Ctrl-C ends it
+	@exec .venv/bin/paddock serve examples/models --host 127.0.0.1 --port $(PORT)
+
+.PHONY: test
+test: install-dev ## Unit tests, then integration tests with a real engine (PYTEST_ARGS= adds options)
+	@$(PYTEST) tests/unit tests/integration --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
+
+.PHONY: test-unit
+test-unit: install-dev ## Only the fast tests
+	@$(PYTEST) tests/unit $(PYTEST_ARGS)
+
+.PHONY: lint
+lint: install-dev ## ruff, mypy --strict, import contracts, drift of generated files
+	@.venv/bin/ruff check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports --no-logo
+	@.venv/bin/python -m paddock_api.crds --check crds
+
+.PHONY: crds
+crds: install-dev ## Write crds/ from the types of paddock_api
+	@.venv/bin/python -m paddock_api.crds crds
+
+.PHONY: lock
+lock: install-dev ## Write requirements/*.txt anew after a change of dependencies (UPGRADE=1: newest versions)
+	@scripts/lock
+
+.PHONY: bench
+bench: install-dev gemma ## Compare with llama-server, as JSON (builds it on first use; BENCH_ARGS= adds options)
+	@.venv/bin/python -m bench $(BENCH_ARGS)
+
+.PHONY: clean
+clean: ## Remove what was made here (.venv, .cache); the wheel and test models in ~/.cache/paddock stay
+	@rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.*
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -43,11 +43,11 @@ lint: install-dev ## ruff, mypy --strict, import contracts, drift of generated f
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports --no-logo
-	@.venv/bin/python -m paddock_api.crds --check crds
+	@.venv/bin/python crds/generate.py --check
 
 .PHONY: crds
-crds: install-dev ## Write crds/ from the types of paddock_api
-	@.venv/bin/python -m paddock_api.crds crds
+crds: install-dev ## Write crds/ and docs/reference/ from the types of paddock_api
+	@.venv/bin/python crds/generate.py
 
 .PHONY: lock
 lock: install-dev ## Write requirements/*.txt anew after a change of dependencies (UPGRADE=1: newest versions)

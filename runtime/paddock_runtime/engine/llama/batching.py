@@ -17,20 +17,33 @@ class Pending:
     stop: int | None = None
 
 
-def plan(sequences: Sequence[Pending], *, prompt_budget: int, step_limit: int, cells: int) -> list[int] | None:
-    """Tokens per sequence, oldest first; None when not even the generating ones have cells.
+# The part of the prompt budget that the oldest prompt always gets, however many shorter ones arrive.
+_OLDEST_SHARE = 4
 
-    Generating sequences come first, one token each. Prompts share the rest in order of age, within
-    `prompt_budget`, the batch's `step_limit` and the free `cells`.
+
+def plan(sequences: Sequence[Pending], *, prompt_budget: int, step_limit: int, cells: int) -> list[int] | None:
+    """Tokens per sequence (given oldest first); None when not even the generating ones have cells.
+
+    Generating sequences come first, one token each. Prompts share what is left of `prompt_budget`, the batch's
+    `step_limit` and the free `cells`: a quarter for the oldest, the rest to the one that is nearest its first
+    token, so that a short prompt does not wait behind a long one and the long one never starves.
     """
     counts = [1 if each.tokens == 1 else 0 for each in sequences]
     generating = sum(counts)
     if cells < max(generating, 1):
         return None
     room = min(prompt_budget, step_limit - generating, cells - generating)
-    for index, each in enumerate(sequences):
-        if each.tokens > 1 and room > 0:
-            share = min(each.tokens, room, each.stop if each.stop is not None else each.tokens)
-            counts[index] = share
-            room -= share
+    prompts = [index for index, each in enumerate(sequences) if each.tokens > 1]
+
+    def give(index: int, most: int) -> int:
+        each = sequences[index]
+        wanted = each.tokens if each.stop is None else min(each.tokens, each.stop)
+        share = max(0, min(wanted - counts[index], most))
+        counts[index] += share
+        return share
+
+    if prompts:
+        room -= give(prompts[0], -(-room // _OLDEST_SHARE))
+    for index in sorted(prompts, key=lambda index: sequences[index].tokens):
+        room -= give(index, room)
     return counts

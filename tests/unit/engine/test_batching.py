@@ -1,0 +1,65 @@
+"""The plan of a step: bounds always, order by need."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paddock_runtime.engine.llama.batching import Pending, plan
+from paddock_runtime.engine.llama.encoder import take
+from paddock_runtime.engine.llama.pace import SMALLEST, Pace
+
+PENDING = st.lists(
+    st.builds(Pending, tokens=st.integers(1, 2000), stop=st.none() | st.integers(1, 500)), min_size=1, max_size=20)
+
+
+@given(pending=PENDING, budget=st.integers(32, 512), cells=st.integers(0, 1000))
+def test_a_plan_stays_inside_every_bound(pending: list[Pending], budget: int, cells: int) -> None:
+    counts = plan(pending, prompt_budget=budget, step_limit=512, cells=cells)
+    generating = sum(1 for each in pending if each.tokens == 1)
+    if counts is None:
+        assert cells < max(1, generating)
+        return
+    assert sum(counts) <= min(512, cells)
+    assert sum(count for count, each in zip(counts, pending, strict=True) if each.tokens > 1) <= budget
+    for count, each in zip(counts, pending, strict=True):
+        assert count <= each.tokens
+        if each.tokens == 1:
+            assert count == 1
+        elif each.stop is not None:
+            assert count <= each.stop
+    assert sum(counts) > 0
+
+
+def test_a_short_prompt_does_not_wait_for_a_long_one_and_the_long_one_goes_on() -> None:
+    counts = plan([Pending(5000), Pending(40), Pending(1)], prompt_budget=128, step_limit=512, cells=10_000)
+    assert counts == [88, 40, 1]
+
+
+def test_the_oldest_prompt_moves_however_many_short_ones_come() -> None:
+    counts = plan([Pending(5000), *[Pending(100)] * 10], prompt_budget=128, step_limit=512, cells=10_000)
+    assert counts is not None
+    assert counts[0] == 32
+
+
+def test_the_chunk_follows_the_speed_of_the_machine() -> None:
+    slow, fast = Pace(most=512), Pace(most=512)
+    for _ in range(20):
+        slow.observe(prompt_tokens=slow.chunk, seconds=slow.chunk / 200)
+        fast.observe(prompt_tokens=fast.chunk, seconds=fast.chunk / 100_000)
+    assert slow.chunk in range(SMALLEST, 33)
+    assert fast.chunk == 512
+
+
+def test_small_steps_say_nothing_about_the_speed() -> None:
+    pace = Pace(most=512)
+    before = pace.chunk
+    pace.observe(prompt_tokens=3, seconds=1.0)
+    assert pace.chunk == before
+
+
+@given(lengths=st.lists(st.integers(1, 600), min_size=1, max_size=30), budget=st.integers(32, 512))
+def test_an_embedding_batch_has_at_least_one_input_and_fits(lengths: list[int], budget: int) -> None:
+    count = take(lengths, budget=budget, sequences=8, step_limit=512)
+    assert 1 <= count <= 8
+    assert count == 1 or sum(lengths[:count]) <= budget

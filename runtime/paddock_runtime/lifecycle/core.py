@@ -1,0 +1,344 @@
+"""The one owner of the lifecycle's state, on one event loop.
+
+All that happens changes state and asks for a new decision; a decision looks at the whole state again. Nothing waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from paddock_api.errors import Code, PaddockError
+from paddock_api.events import EventType
+from paddock_api.state import Phase
+from paddock_runtime.bus import Bus
+from paddock_runtime.lifecycle.dispatch import Dispatcher
+from paddock_runtime.lifecycle.engines import EnginePool
+from paddock_runtime.lifecycle.files import Fetcher, Store
+from paddock_runtime.lifecycle.limits import Limits
+from paddock_runtime.lifecycle.models import Model, Registry
+from paddock_runtime.lifecycle.phases import phase_of, progress_of
+from paddock_runtime.lifecycle.plan import resident, superseded, wanted, wanted_since
+from paddock_runtime.lifecycle.targets import Target
+from paddock_runtime.lifecycle.threads import divide
+from paddock_runtime.lifecycle.units import Engine, Unit, UnitState
+from paddock_runtime.lifecycle.watch import Learned
+from paddock_runtime.scheduler import Action, Budget, Decision, Evict, Load, Refuse, Wanted, decide
+from paddock_runtime.system.clock import Clock
+
+_PROGRESS_STEP = 0.01
+
+
+class Core:
+    """Hears of requests (the dispatcher's Desk), of files (the fetcher's owner) and of children (the pool's owner)."""
+
+    def __init__(self, store: Store, registry: Registry, bus: Bus, *, memory_bytes: int, cores: int, limits: Limits,
+                 clock: Clock) -> None:
+        self.registry, self.bus, self.limits, self.clock = registry, bus, limits, clock
+        self.memory_bytes, self.cores = memory_bytes, cores
+        self.learned = Learned(limits.learned_entries)
+        self.pool = EnginePool(self, bus, limits=limits, clock=clock, verify=store.verify)
+        self.fetcher = Fetcher(self, store, concurrent=limits.concurrent_fetches)
+        self.dispatcher = Dispatcher(self, registry, limits=limits, clock=clock)
+        self.stopped = False
+        self._budget = Budget(
+            memory_bytes=memory_bytes, concurrent_loads=limits.concurrent_loads, service_seconds=limits.service_seconds,
+            points_per_second=limits.points_per_second, max_wait_seconds=limits.max_wait_seconds)
+        self._restless: set[Model] = set()  # who may want a load
+        self.failing: set[Model] = set()
+        self._decision_due = False
+        self._alarm: asyncio.TimerHandle | None = None
+
+    # --- deciding
+
+    def poke(self) -> None:
+        """Something changed: decide anew, once, after all that happens in this moment."""
+        if not self._decision_due and not self.stopped:
+            self._decision_due = True
+            asyncio.get_running_loop().call_soon(self._decide)
+
+    def want(self, model: Model) -> None:
+        self._restless.add(model)
+        self.poke()
+
+    def _decide(self) -> None:
+        self._decision_due = False
+        if self.stopped:
+            return
+        now = self.clock.monotonic()
+        self._drop_orphans()
+        retry_at = self._fetch_for_restless(now)
+        wants = wanted(self._restless, self.learned, budget=self.memory_bytes, now=now)
+        residents = [resident(unit, self.registry) for unit in self.pool.units.values()]
+        decision = decide(self._budget, residents, wants, now)
+        self._take_turns(decision)
+        by_key = {want.key: want for want in wants}
+        for action in decision.actions:
+            self._act(action, by_key)
+        self._set_alarm(now, decision.wake_at, retry_at)
+
+    def _drop_orphans(self) -> None:
+        """Loads that nobody would use any more, since the configuration changed, are given up."""
+        for unit in list(self.pool.units.values()):
+            if unit.state is UnitState.LOADING and all(model.removed for model in self._users(unit)):
+                self._evict(unit, "unwanted")
+
+    def _fetch_for_restless(self, now: float) -> float | None:
+        """Starts the fetches that loads wait for. Returns when the next blocked attempt is due."""
+        retry_at: list[float] = []
+        for model in list(self._restless):
+            target, asked = model.candidate, wanted_since(model) is not None
+            if model.removed or not (asked or (model.assigned and not model.asleep)):
+                self._restless.discard(model)
+            elif target.failure is not None and target.failure.blocks(now):
+                if target.failure.retry_at is not None:
+                    retry_at.append(target.failure.retry_at)
+            elif target.prepared is None:
+                self.fetcher.start(target, urgent=asked)
+        return min(retry_at, default=None)
+
+    def _set_alarm(self, now: float, *moments: float | None) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        due = min((moment for moment in moments if moment is not None), default=None)
+        self._alarm = None if due is None else asyncio.get_running_loop().call_later(max(0.001, due - now), self.poke)
+
+    def _take_turns(self, decision: Decision) -> None:
+        for unit in list(self.pool.units.values()):
+            closed = unit.key in decision.closed
+            if unit.closed != closed:
+                unit.closed = closed
+                self._refresh_users(unit)
+                if not closed:
+                    self.dispatcher.admit(unit)
+
+    def _act(self, action: Action, wants: dict[str, Wanted]) -> None:
+        match action:
+            case Load(key):
+                self._load(wants[key])
+            case Evict(key, reason):
+                self._evict(self.pool.units[key], reason.value)
+            case Refuse():
+                self._refuse(action)
+
+    def _load(self, want: Wanted) -> None:
+        model = next((model for model in self._restless if model.candidate.context == want.key), None)
+        if model is not None:
+            unit = self.pool.open(model.candidate, weights_bytes=want.weights_bytes, threads=1)
+            self.share_cores()
+            self._refresh_users(unit)
+
+    def _evict(self, unit: Unit, reason: str) -> None:
+        users = self._users(unit)
+        for model in users:
+            self._enter(model, Phase.DRAINING, reason=reason)
+        self.pool.close(unit)
+        for model in users:
+            self.settle(model)
+
+    def _refuse(self, refusal: Refuse) -> None:
+        mib = 1 << 20
+        error = PaddockError(
+            Code.NO_FIT, f"it needs {refusal.needed_bytes / mib:.0f} MiB, but "
+            + (f"the whole memory budget is {refusal.available_bytes / mib:.0f} MiB: lower engine.cacheTokens or "
+               "engine.contextLength, take a smaller file, or raise the budget" if refusal.forever else
+               f"pinned Models leave only {refusal.available_bytes / mib:.0f} MiB of the memory budget"))
+        for model in [model for model in self._restless if model.candidate.context == refusal.key]:
+            if refusal.forever:
+                self._target_failed(model, model.candidate, error)
+            else:
+                model.asked = model.switching_since = None
+                self.dispatcher.refuse_waiting(model, lambda: PaddockError(error.code, error.message))
+
+    async def stop(self) -> None:
+        """No more decisions; everything leaves memory. Returns when the last child is reaped."""
+        self.stopped = True
+        if self._alarm is not None:
+            self._alarm.cancel()
+        await self.fetcher.close()
+        for unit in list(self.pool.units.values()):
+            if unit.state is not UnitState.LEAVING:
+                self._evict(unit, "shutdown")
+        await self.pool.shut()
+
+    # --- Models
+
+    def ready_unit(self, model: Model) -> Unit | None:
+        return None if model.active is None else self._ready(model.active.context)
+
+    def _ready(self, context: str | None) -> Unit | None:
+        unit = None if context is None else self.pool.units.get(context)
+        return unit if unit is not None and unit.state is UnitState.READY else None
+
+    def _users(self, unit: Unit) -> list[Model]:
+        return list(self.registry.users(unit.key))
+
+    def settle(self, model: Model) -> None:
+        """Brings what serves in line with what is in memory, and with what should be."""
+        self.registry.reindex(model)
+        candidate = model.candidate
+        if self._ready(candidate.context) is not None:
+            model.active = candidate
+        elif self.ready_unit(model) is None:
+            model.active = None
+        if model.active is candidate or not superseded(model) or model.removed:
+            model.switching_since = None
+        elif model.switching_since is None:
+            model.switching_since = self.clock.monotonic()
+        if model.active is candidate:
+            model.asked = model.kept_since = None
+        elif model.assigned and model.kept_since is None:
+            model.kept_since = self.clock.monotonic()
+        self.registry.reindex(model)
+        self.refresh(model)
+        if wanted_since(model) is not None or model.assigned:
+            self.want(model)
+        if model.removed and model.active is None and model in self.registry.leaving and not self._in_memory(model):
+            self.registry.left(model)
+
+    def _in_memory(self, model: Model) -> bool:
+        return any(target.context in self.pool.units for target in model.targets())
+
+    def refresh(self, model: Model) -> None:
+        """Tells of a new phase or of progress, if there is any."""
+        now = self.clock.monotonic()
+        phase, progress = phase_of(model, self.pool.units, now), progress_of(model, self.pool.units)
+        if phase is not model.phase:
+            model.told_progress = progress
+            failure = model.candidate.failure if phase is Phase.FAILED else None
+            self._enter(model, phase, **({} if failure is None else {"reason": failure.code.value,
+                                                                     "message": failure.message}))
+        elif progress is not None and abs(progress - (model.told_progress or 0.0)) >= _PROGRESS_STEP:
+            model.told_progress = progress
+            self.bus.publish(EventType.PROGRESS, model=str(model.id), revision=model.candidate.revision.id,
+                             fraction=progress, of="fetch" if phase is Phase.FETCHING else "load")
+            self.dispatcher.tell_waiting(model)
+        failing = any(target.failure is not None for target in model.targets()) and not model.removed
+        (self.failing.add if failing else self.failing.discard)(model)
+
+    def _enter(self, model: Model, phase: Phase, **data: str) -> None:
+        if model.phase is phase:
+            return
+        before, model.phase = model.phase, phase
+        serving = model.active or model.candidate
+        self.bus.publish(EventType.PHASE, model=str(model.id), revision=serving.revision.id,
+                         **{"from": before.value, "to": phase.value, **data})
+        self.dispatcher.tell_waiting(model)
+
+    def _refresh_users(self, unit: Unit) -> None:
+        for model in self._users(unit):
+            self.refresh(model)
+
+    def _target_failed(self, model: Model, target: Target, error: PaddockError, *, served: float | None = None) -> None:
+        """Keeps the failure, and answers who waits unless waiting makes sense or an older revision can serve."""
+        now = self.clock.monotonic()
+        target.fail(error, limits=self.limits, now=now, served=served)
+        model.asked = None
+        self.settle(model)
+        failure = model.candidate.failure
+        if failure is not None and failure.blocks(now) and not failure.holds and self.ready_unit(model) is None:
+            self.dispatcher.refuse_waiting(model, lambda: failure.error(now))
+        self.poke()
+
+    # --- what the dispatcher reports
+
+    def demanded(self, model: Model) -> None:
+        model.asleep = False
+        unit, failure, now = self.ready_unit(model), model.candidate.failure, self.clock.monotonic()
+        if unit is None and failure is not None and failure.blocks(now) and not failure.holds:
+            self.dispatcher.refuse_waiting(model, lambda: failure.error(now))
+            return
+        if unit is not None and unit.dismissed:
+            unit.dismissed = False
+            self._refresh_users(unit)
+            self.dispatcher.admit(unit)
+        self.want(model)
+
+    def occupied(self, unit: Unit) -> None:
+        unit.engine.busy_until = float("inf")
+        self.share_cores()
+
+    def vacated(self, unit: Unit) -> None:
+        for each in list(unit.engine.units.values()):
+            self.dispatcher.admit(each)
+        if not unit.engine.running:
+            linger = self.limits.busy_linger
+            unit.engine.busy_until = self.clock.monotonic() + linger
+            asyncio.get_running_loop().call_later(linger * 1.1, self.share_cores)
+        if not unit.running:
+            self.poke()
+
+    def share_cores(self) -> None:
+        """Cores for the engines that compute; who just stopped keeps them for a moment, lest threads flap."""
+        now = self.clock.monotonic()
+        busy = [engine.key for engine in self.pool.engines.values() if engine.computing or engine.busy_until > now]
+        for key, count in divide(self.cores, busy).items():
+            self.pool.set_threads(self.pool.engines[key], count)
+
+    # --- what the fetcher reports
+
+    def fetch_changed(self, target: Target) -> None:
+        model = self._model_of(target)
+        if model is None:
+            return
+        if target.fetching or target.prepared is None:
+            self.refresh(model)
+            return
+        target.failure = None
+        self.settle(model)
+        self.poke()
+
+    def fetch_failed(self, target: Target, error: PaddockError) -> None:
+        if (model := self._model_of(target)) is not None:
+            self._target_failed(model, target, error)
+
+    def _model_of(self, target: Target) -> Model | None:
+        model = self.registry.models.get(target.model)
+        return model if model is not None and target in model.targets() else None
+
+    # --- what the pool of children reports
+
+    def unit_ready(self, unit: Unit) -> None:
+        for model in self._users(unit):
+            for target in self._targets(model, unit):
+                target.loaded()
+            model.loads += 1
+            self.settle(model)
+        self.dispatcher.admit(unit)
+        self.share_cores()
+        self.poke()
+
+    def unit_progress(self, unit: Unit, fraction: float) -> None:
+        unit.progress = fraction
+        self._refresh_users(unit)
+
+    def unit_failed(self, unit: Unit, error: PaddockError) -> None:
+        for model in self._users(unit):
+            for target in self._targets(model, unit):
+                self._target_failed(model, target, error)
+
+    def unit_stale(self, unit: Unit, error: PaddockError) -> None:
+        """Its files are others now: what was known of them is void. Who waits, waits for the new look at them."""
+        for model in self._users(unit):
+            for target in self._targets(model, unit):
+                target.prepared = None
+                self.fetcher.start(target, urgent=True)
+
+    def unit_gone(self, unit: Unit) -> None:
+        for model in self._users(unit):
+            self.settle(model)
+        self.share_cores()
+        self.poke()
+
+    def engine_died(self, engine: Engine, error: PaddockError) -> None:
+        self.dispatcher.engine_died(engine, error)
+        now = self.clock.monotonic()
+        for unit in list(engine.units.values()):
+            if unit.state is not UnitState.READY:
+                continue
+            unit.state = UnitState.LEAVING
+            for model in self._users(unit):
+                for target in self._targets(model, unit):
+                    self._target_failed(model, target, error, served=now - unit.loaded_at)
+
+    def _targets(self, model: Model, unit: Unit) -> list[Target]:
+        return [target for target in model.targets() if target.context == unit.key]

@@ -1,0 +1,61 @@
+"""Every number of the lifecycle, with its default and its reason. Times in seconds, sizes in bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backoff:
+    """The wait after the n-th failure in a row: none for the first `free`, then `first`, doubled, at most `most`."""
+
+    first: float
+    most: float
+    free: int = 0
+
+    def delay(self, attempts: int) -> float:
+        counted = attempts - self.free
+        return 0.0 if counted <= 0 else min(self.most, self.first * 2.0 ** min(counted - 1, 60))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    # waiting
+    queue_per_model: int = 256  # requests that wait for one Model; the next gets 429
+    hold_retry_after: float = 5.0  # what a refused client is told to wait when nothing better is known
+    retry_hold: float = 30.0  # a request that a crash sent back may wait so long for the reload, if its deadline allows
+
+    # loading
+    concurrent_loads: int = 2
+    concurrent_fetches: int = 2  # in the background; what somebody waits for comes on top
+    service_seconds: float = 5.0  # one turn of a busy Model against one that waits
+    points_per_second: float = 10.0  # priority that a waiting load gains
+    max_wait_seconds: float = 30.0  # after that it goes before all younger ones
+    start_timeout: float = 30.0  # from exec to the child's first word
+    load_timeout: float = 900.0  # for all of a load
+    load_stall: float = 120.0  # without any sign of life from a loading child
+    open_timeout: float = 120.0  # for one context
+    close_grace: float = 5.0  # from closing a child's socket to SIGKILL
+    load_backoff: Backoff = Backoff(first=1.0, most=300.0)
+    crash_backoff: Backoff = Backoff(first=1.0, most=60.0, free=2)  # who crashes now and then is reloaded at once
+    oom_backoff: Backoff = Backoff(first=10.0, most=300.0)
+    healthy_seconds: float = 60.0  # served so long without an accident, a Model's crashes are forgotten
+
+    # watching
+    tick: float = 0.5
+    stats_timeout: float = 15.0  # without a word from a ready child: hung
+    step_timeout: float = 60.0  # busy without finishing a step: hung
+    memory_interval: float = 1.0
+    over_charge_fraction: float = 0.10  # a child may exceed its charge by the larger of these two
+    over_charge_bytes: int = 64 << 20
+    busy_linger: float = 0.05  # an engine keeps its threads so long after its last request
+
+    # requests
+    buffer_bytes: int = 64 << 10  # text not yet taken by its reader; computing pauses at half of it
+    stall_seconds: float = 30.0  # a reader that takes nothing for so long loses its request
+    strike_entries: int = 10_000
+    strike_seconds: float = 600.0
+    strikes_to_refuse: int = 2
+
+    # memory of measurements
+    learned_entries: int = 1_000

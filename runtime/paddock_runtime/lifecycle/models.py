@@ -1,0 +1,179 @@
+"""The Models of this pod: what is configured, what serves, who waits."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from paddock_api.errors import Code, PaddockError
+from paddock_api.identity import ModelId
+from paddock_api.model import LoadingPolicy
+from paddock_api.naming import Named, NameIndex
+from paddock_api.pool import PoolConfig, PoolEntry
+from paddock_api.revision import Revision
+from paddock_api.state import Phase
+from paddock_runtime.engine.types import EngineType
+from paddock_runtime.lifecycle.targets import Target
+
+if TYPE_CHECKING:
+    from paddock_runtime.lifecycle.runs import Run
+
+
+@dataclass(eq=False)
+class Model:
+    """`desired` is what the configuration asks for, `fallback` what was good before, `active` what is in memory.
+
+    `asked`: a load was asked for without a request, since then. `asleep`: it was unloaded on request, and not even an
+    assignment loads it before somebody asks. Times are monotonic seconds.
+    """
+
+    id: ModelId
+    entry: PoolEntry
+    desired: Target
+    fallback: Target | None = None
+    active: Target | None = None
+    queue: deque[Run] = field(default_factory=deque)
+    asked: float | None = None
+    switching_since: float | None = None
+    kept_since: float | None = None
+    asleep: bool = False
+    assigned: bool = False
+    removed: bool = False
+    phase: Phase = Phase.ABSENT
+    told_progress: float | None = None
+    busy: int = 0
+    loads: int = 0
+    last_used: float | None = None
+
+    @property
+    def candidate(self) -> Target:
+        """What a load would load: the desired revision, or the last good one if that is known to be bad."""
+        bad, good = self.desired.failure, self.fallback
+        if bad is None or not bad.permanent or good is None or (good.failure is not None and good.failure.permanent):
+            return self.desired
+        return good
+
+    @property
+    def pinned(self) -> bool:
+        return self.assigned and self.desired.policy is LoadingPolicy.PINNED
+
+    def targets(self) -> list[Target]:
+        """Each once."""
+        targets = dict.fromkeys((self.desired, self.fallback, self.active))
+        return [target for target in targets if target is not None]
+
+
+class Registry:
+    """Models by id, by the names that clients use, and by the context that serves or would serve them.
+
+    `alone`: nobody assigns Models to pods, so the policy alone says what is kept loaded.
+    """
+
+    def __init__(self, engine_types: Iterable[EngineType], pod: str, *, alone: bool) -> None:
+        self._types = {engine_type.name: engine_type for engine_type in engine_types}
+        self._pod, self._alone = pod, alone
+        self.models: dict[ModelId, Model] = {}
+        self.leaving: set[Model] = set()  # removed from the configuration, still in memory
+        self._users: dict[str, set[Model]] = {}
+        self._contexts: dict[Model, set[str]] = {}
+        self._names = NameIndex(())
+
+    def resolve(self, name: str) -> ModelId:
+        """Raises PaddockError MODEL_NOT_FOUND or AMBIGUOUS_MODEL."""
+        return self._names.resolve(name)
+
+    def get(self, model: ModelId) -> Model:
+        """Raises PaddockError MODEL_NOT_FOUND."""
+        found = self.models.get(model)
+        if found is None:
+            raise PaddockError(Code.MODEL_NOT_FOUND, f"there is no Model {model} here", param="model")
+        return found
+
+    def check(self, config: PoolConfig) -> None:
+        """Raises PaddockError INVALID_SPEC when this pod can't run what is configured."""
+        for key, entry in config.models.items():
+            wanted = entry.desired.spec.engine.type
+            if wanted not in self._types:
+                raise PaddockError(Code.INVALID_SPEC, f"{key}: spec.engine.type {wanted!r} is not one of "
+                                   f"{', '.join(sorted(self._types))}", param="spec.engine.type")
+
+    def add(self, entry: PoolEntry) -> Model:
+        model = Model(id=entry.id, entry=entry, desired=self._target(entry.id, entry.desired))
+        self._configure(model, entry)
+        self.models[model.id] = model
+        return model
+
+    def change(self, model: Model, entry: PoolEntry) -> None:
+        """The new entry. What serves goes on serving; what needs no reload keeps what was prepared."""
+        before = model.desired
+        if entry.desired != before.revision:
+            model.desired = self._target(model.id, entry.desired)
+            if _same_files(before.revision, entry.desired):
+                model.desired.prepared = before.prepared
+            if before.proven:
+                model.fallback = before
+            model.switching_since = None
+        self._configure(model, entry)
+
+    def remove(self, model: Model) -> None:
+        model.removed = True
+        del self.models[model.id]
+        self.leaving.add(model)
+
+    def left(self, model: Model) -> None:
+        """A removed Model is out of memory: nothing of it is kept."""
+        self.leaving.discard(model)
+        self._unlink(model)
+
+    def rename(self) -> None:
+        """After all changes of one configuration: clients find the Models by their names of now."""
+        self._names = NameIndex(
+            Named(model.id, tuple(model.desired.revision.spec.aliases)) for model in self.models.values())
+
+    def users(self, context: str) -> set[Model]:
+        """The Models that `context` serves or would serve."""
+        return self._users.get(context, set())
+
+    def reindex(self, model: Model) -> None:
+        """After a target of `model` changed."""
+        contexts = {target.context for target in model.targets() if target.context is not None}
+        if contexts != self._contexts.get(model):
+            self._unlink(model)
+            self._contexts[model] = contexts
+            for context in contexts:
+                self._users.setdefault(context, set()).add(model)
+
+    def everyone(self, do: Callable[[Model], None]) -> None:
+        for model in [*self.models.values(), *self.leaving]:
+            do(model)
+
+    def _unlink(self, model: Model) -> None:
+        for context in self._contexts.pop(model, ()):
+            self._users[context].discard(model)
+            if not self._users[context]:
+                del self._users[context]
+
+    def _configure(self, model: Model, entry: PoolEntry) -> None:
+        model.entry = entry
+        kept = entry.desired.spec.loading.policy is not LoadingPolicy.ON_DEMAND
+        model.assigned = self._pod in entry.assigned or (self._alone and kept)
+        good = entry.last_good
+        if good is not None and good.id == entry.desired.id:
+            model.fallback = None
+        elif good is not None and (model.fallback is None or model.fallback.revision != good):
+            active = model.active
+            model.fallback = active if active is not None and active.revision == good else self._target(model.id, good)
+        self.reindex(model)
+
+    def _target(self, model: ModelId, revision: Revision) -> Target:
+        # last_good may name a type that this version no longer has: it then fails like a bad revision would
+        engine_type = self._types.get(revision.spec.engine.type) or next(iter(self._types.values()))
+        return Target(model=model, revision=revision, engine_type=engine_type)
+
+
+def _same_files(old: Revision, new: Revision) -> bool:
+    """Whether what was prepared for `old` holds for `new`: same files, same load."""
+    return (old.load_key == new.load_key and old.spec.source == new.spec.source
+            and old.resolution.files == new.resolution.files)

@@ -1,0 +1,85 @@
+"""The scheduler's view of this pod: residents and wants, built from its state. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from paddock_runtime.lifecycle.models import Model, Registry
+from paddock_runtime.lifecycle.targets import Target
+from paddock_runtime.lifecycle.units import Unit, UnitState
+from paddock_runtime.lifecycle.watch import Learned
+from paddock_runtime.scheduler import Resident, State, Wanted
+
+_STATES = {UnitState.LOADING: State.LOADING, UnitState.READY: State.READY, UnitState.LEAVING: State.DRAINING}
+
+
+def resident(unit: Unit, registry: Registry) -> Resident:
+    """A unit with the wishes of all Models that use it: the most patient, the most important."""
+    users = [model for model in registry.users(unit.key) if not model.removed]
+    serving = [model for model in users if model.active is not None and model.active.context == unit.key]
+    targets = [target for model in users for target in model.targets() if target.context == unit.key]
+    needed = any(model in serving or model.candidate.context == unit.key for model in users)
+    engine = unit.engine
+    return Resident(
+        key=unit.key, weights=engine.key, state=_STATES[unit.state],
+        context_bytes=unit.context_bytes, weights_bytes=engine.charged_bytes - engine.contexts_bytes,
+        busy=len(unit.running), waiting=sum(len(model.queue) for model in serving),
+        last_used=unit.last_used, loaded_at=unit.loaded_at,
+        min_residency=max((target.min_residency for target in targets), default=0.0),
+        idle_timeout=max((target.idle_timeout for target in targets), default=0.0),
+        priority=max((target.priority for target in targets), default=0),
+        pinned=not unit.dismissed and any(model.pinned and model.candidate.context == unit.key for model in users),
+        kept=any(model.assigned and not model.asleep for model in users),
+        superseded=bool(serving) and all(superseded(model) and model.candidate.prepared for model in serving),
+        unwanted=unit.dismissed or not needed)
+
+
+def superseded(model: Model) -> bool:
+    """Whether something newer is to take the place of what serves."""
+    active, candidate = model.active, model.candidate
+    if active is None or active is candidate or (candidate.failure is not None and candidate.failure.permanent):
+        return False
+    return candidate.prepared is None or candidate.context != active.context
+
+
+def wanted(models: Iterable[Model], learned: Learned, *, budget: int, now: float) -> list[Wanted]:
+    """One want a context, for all Models that wait for it."""
+    wants: dict[str, Wanted] = {}
+    for model in models:
+        target = model.candidate
+        want = _want(model, target, learned, budget, now)
+        if want is None:
+            continue
+        before = wants.get(want.key)
+        wants[want.key] = want if before is None else _merged(before, want)
+    return list(wants.values())
+
+
+def _want(model: Model, target: Target, learned: Learned, budget: int, now: float) -> Wanted | None:
+    if target.prepared is None or (target.failure is not None and target.failure.blocks(now)):
+        return None
+    since = wanted_since(model)
+    spare = since is None and model.assigned and not model.asleep
+    if since is None and not spare:
+        return None
+    charge = target.prepared.charge
+    return Wanted(
+        key=target.prepared.context, weights=target.prepared.weights, context_bytes=charge.context_bytes,
+        weights_bytes=learned.weights_bytes(target.prepared.weights, charge.weights_bytes,
+                                            context_bytes=charge.context_bytes, budget=budget),
+        since=since if since is not None else model.kept_since or now, priority=target.priority,
+        waiters=max(1, len(model.queue)), spare=spare and not model.pinned)
+
+
+def wanted_since(model: Model) -> float | None:
+    """Since when somebody waits for a load of `model`; None when nobody does."""
+    moments = [moment for moment in (model.asked, model.switching_since) if moment is not None]
+    if model.queue:
+        moments.append(min(run.arrived for run in model.queue))
+    return min(moments, default=None)
+
+
+def _merged(one: Wanted, other: Wanted) -> Wanted:
+    return replace(one, since=min(one.since, other.since), priority=max(one.priority, other.priority),
+                   waiters=one.waiters + other.waiters, spare=one.spare and other.spare)

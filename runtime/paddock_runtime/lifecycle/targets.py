@@ -1,0 +1,96 @@
+"""One revision of one Model on this pod: its files, its place, its price, and how it fared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from paddock_api.errors import PaddockError
+from paddock_api.fields import parse_duration
+from paddock_api.identity import ModelId
+from paddock_api.model import LoadingPolicy
+from paddock_api.revision import Revision
+from paddock_runtime.engine.types import AdapterFile, Charge, EngineType, Files
+from paddock_runtime.lifecycle.failure import Failure, failed
+from paddock_runtime.lifecycle.limits import Limits
+from paddock_runtime.store import Artifact
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """The files are here, verified and read. `weights` and `context` name the engine and the context that may be
+    shared with other Models of the namespace."""
+
+    artifacts: tuple[Artifact, ...]  # the weights, then the adapters in the order of the spec
+    files: Files
+    charge: Charge
+    weights: str
+    context: str
+
+
+def prepared(model: ModelId, revision: Revision, engine_type: EngineType, artifacts: Sequence[Artifact]) -> Prepared:
+    """Reads the file's header: call it off the event loop. Raises PaddockError."""
+    weights_file, *adapter_files = artifacts
+    adapters = tuple(
+        AdapterFile(path=artifact.paths[0], digest=artifact.sha256, size=artifact.size, scale=adapter.scale)
+        for artifact, adapter in zip(adapter_files, revision.spec.engine.adapters, strict=True))
+    files = Files(paths=weights_file.paths, digest=weights_file.sha256, adapters=adapters)
+    charge = engine_type.estimate(files, revision)
+    weights = f"{model.namespace}/{engine_type.name}/{engine_type.weights_key(files, revision)}"
+    context = f"{weights}/{engine_type.context_key(files, revision)}"
+    return Prepared(artifacts=tuple(artifacts), files=files, charge=charge, weights=weights, context=context)
+
+
+@dataclass(eq=False)
+class Target:
+    """`fetching` while its files are fetched or verified; `progress` 0…1 of that, or of its load."""
+
+    model: ModelId
+    revision: Revision
+    engine_type: EngineType
+    prepared: Prepared | None = None
+    fetching: bool = False
+    progress: float | None = None
+    failure: Failure | None = None
+    accidents: Failure | None = None  # what befell it while it served, until it has served well for a while
+    proven: bool = False  # it was loaded in this life of the pod
+    signature: object = None  # what the file looked like before it was last read
+    _durations: dict[str, float] = field(default_factory=dict)
+
+    def fail(self, error: PaddockError, *, limits: Limits, now: float, served: float | None = None) -> None:
+        """`served`: seconds it was in memory before, if it was."""
+        before = self.failure or self.accidents
+        if served is not None and served >= limits.healthy_seconds:
+            before = None
+        self.failure = failed(error, before=before, limits=limits, now=now)
+        if served is not None:
+            self.accidents = self.failure
+
+    def loaded(self) -> None:
+        self.failure = None
+        self.proven = True
+
+    @property
+    def context(self) -> str | None:
+        return None if self.prepared is None else self.prepared.context
+
+    @property
+    def priority(self) -> int:
+        return self.revision.spec.loading.priority
+
+    @property
+    def policy(self) -> LoadingPolicy:
+        return self.revision.spec.loading.policy
+
+    @property
+    def idle_timeout(self) -> float:
+        return self._seconds(self.revision.spec.loading.idle_timeout)
+
+    @property
+    def min_residency(self) -> float:
+        return self._seconds(self.revision.spec.loading.min_residency)
+
+    def _seconds(self, duration: str) -> float:
+        if duration not in self._durations:
+            self._durations[duration] = parse_duration(duration)
+        return self._durations[duration]

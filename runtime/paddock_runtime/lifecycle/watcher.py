@@ -1,0 +1,100 @@
+"""The loops that look at the children from outside, and act on what watch.py judges."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from paddock_api.events import EventType
+from paddock_runtime.lifecycle.core import Core
+from paddock_runtime.lifecycle.models import Model
+from paddock_runtime.lifecycle.signature import signature_of
+from paddock_runtime.lifecycle.targets import Target
+from paddock_runtime.lifecycle.units import EngineStage
+from paddock_runtime.lifecycle.watch import forgive_lag, hung, to_end
+from paddock_runtime.system.memory import measure
+
+_log = logging.getLogger(__name__)
+_LAG = 3.0  # seconds; a tick that comes later than this says that we were stopped, not the children
+_TOLD = 1 << 20  # bytes by which memory must differ to be told again
+
+
+class Watcher:
+    def __init__(self, core: Core, *, measure: Callable[..., dict[int, int]] = measure) -> None:
+        self._core, self._measure = core, measure
+        self._told: tuple[int, int] = (0, 0)
+
+    async def watch_memory(self) -> None:
+        while True:
+            await asyncio.sleep(self._core.limits.memory_interval)
+            try:
+                await self.sample()
+            except Exception:  # noqa: BLE001 - a watcher must not end
+                _log.exception("memory could not be measured")
+
+    async def watch_time(self) -> None:
+        limits, clock = self._core.limits, self._core.clock
+        last = clock.monotonic()
+        while True:
+            await asyncio.sleep(limits.tick)
+            now = clock.monotonic()
+            if now - last > limits.tick + _LAG:
+                forgive_lag(self._core.pool.engines.values(), now - last)
+            last = now
+            try:
+                self._tick(now)
+                await self._look_at_failed_files()
+            except Exception:  # noqa: BLE001 - a watcher must not end
+                _log.exception("the children could not be checked")
+
+    async def sample(self) -> None:
+        """Measures every child, learns from it, and ends who takes too much."""
+        core = self._core
+        pids = [engine.pid for engine in core.pool.engines.values() if engine.pid is not None]
+        sizes = await asyncio.to_thread(self._measure, pids)
+        grown = False
+        for engine in core.pool.engines.values():
+            size = sizes.get(engine.pid or 0)
+            if size is not None:
+                before = engine.charged_bytes
+                engine.measured = size
+                grown = grown or engine.charged_bytes > before
+                core.learned.see(engine)
+        for engine, error in to_end(core.pool.engines.values(), core.memory_bytes, core.limits):
+            core.pool.kill(engine, error)
+        if grown:
+            core.poke()
+        self._tell()
+
+    def _tell(self) -> None:
+        engines = self._core.pool.engines.values()
+        now = sum(engine.charged_bytes for engine in engines), sum(engine.measured or 0 for engine in engines)
+        if any(abs(new - old) >= _TOLD for new, old in zip(now, self._told, strict=True)):
+            self._told = now
+            self._core.bus.publish(EventType.MEMORY, charged_bytes=now[0], measured_bytes=now[1],
+                                   budget_bytes=self._core.memory_bytes)
+
+    def _tick(self, now: float) -> None:
+        core = self._core
+        for engine in list(core.pool.engines.values()):
+            error = hung(engine, now, core.limits)
+            if error is not None and engine.stage is not EngineStage.ENDING:
+                core.pool.kill(engine, error)
+        core.dispatcher.end_stalled()
+        for model in list(core.failing):
+            core.refresh(model)
+
+    async def _look_at_failed_files(self) -> None:
+        """A failure that lies in a file is void when the file is another one."""
+        waiting = [(model, target) for model in list(self._core.failing) for target in model.targets()
+                   if target.failure is not None and target.revision.spec.source.file is not None]
+        for model, target in waiting:
+            signature = await asyncio.to_thread(signature_of, target)
+            if target.failure is not None and signature != target.signature and target in model.targets():
+                self._try_again(model, target)
+
+    def _try_again(self, model: Model, target: Target) -> None:
+        target.failure = target.prepared = None
+        self._core.settle(model)
+        self._core.fetcher.start(target, urgent=False)

@@ -1,0 +1,123 @@
+"""What the scheduler is told and what it answers. All times are monotonic seconds, all sizes bytes.
+
+The unit is a context in an engine. `key` names the context, `weights` the engine (one set of weights); contexts
+that name the same `weights` live in one child and pay for them once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class State(StrEnum):
+    LOADING = "loading"
+    READY = "ready"
+    DRAINING = "draining"  # told to go; its bytes count until it is gone
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Budget:
+    """The limits. `service_seconds` is one turn: how long a busy context keeps its place against one that waits.
+    A waiting load gains `points_per_second` of priority; after `max_wait_seconds` it goes before all younger ones.
+    """
+
+    memory_bytes: int
+    concurrent_loads: int = 2
+    service_seconds: float = 5.0
+    points_per_second: float = 10.0
+    max_wait_seconds: float = 30.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resident:
+    """A context in memory, or on its way in or out. `waiting` counts requests held for it though it is ready.
+
+    `kept`: loaded without being asked, so it has no idle time-out and goes after the others.
+    `superseded`: a newer revision is to take its place. `unwanted`: no Model refers to it any more.
+    """
+
+    key: str
+    weights: str
+    context_bytes: int
+    weights_bytes: int
+    state: State = State.READY
+    busy: int = 0
+    waiting: int = 0
+    last_used: float = 0.0
+    loaded_at: float = 0.0
+    min_residency: float = 0.0
+    idle_timeout: float = 600.0
+    priority: int = 0
+    pinned: bool = False
+    kept: bool = False
+    superseded: bool = False
+    unwanted: bool = False
+
+    @property
+    def has_work(self) -> bool:
+        return self.busy > 0 or self.waiting > 0
+
+    @property
+    def young_until(self) -> float:
+        return self.loaded_at + self.min_residency
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """A context that somebody waits for since `since`. After `deadline` nobody does.
+
+    `spare`: nobody asked; it is loaded into room that is free, and evicts nothing.
+    """
+
+    key: str
+    weights: str
+    context_bytes: int
+    weights_bytes: int
+    since: float
+    priority: int = 0
+    waiters: int = 1
+    deadline: float | None = None
+    spare: bool = False
+
+
+class EvictReason(StrEnum):
+    IDLE = "idle"  # idle longer than its time-out
+    ROOM = "room"  # another load needs the room
+    PRESSURE = "pressure"  # memory grew over the budget
+    UNWANTED = "unwanted"  # its Model was removed or changed
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evict:
+    key: str
+    reason: EvictReason
+    wanted_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """It needs more than can be made free. `forever`: more than the whole budget; else pinned contexts hold it."""
+
+    key: str
+    needed_bytes: int
+    available_bytes: int
+    forever: bool
+
+
+Action = Load | Evict | Refuse
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """`closed`: ready contexts whose turn is over; they finish what runs and take nothing new.
+    `wake_at`: when to ask again if nothing happens before."""
+
+    actions: tuple[Action, ...]
+    closed: frozenset[str]
+    wake_at: float | None

@@ -1,0 +1,1 @@
+"""What the machine gives and what processes take of it: cores, memory, clocks."""

@@ -35,9 +35,9 @@ def gemma_as(kind: str) -> Path:
 
 
 def minilm() -> Path:
-    from tests.models.minilm import convert
+    from tests.models.convert_minilm import convert
 
-    return cached("all-minilm-l6-v2", recipe("minilm.py"), convert)
+    return cached("all-minilm-l6-v2", recipe("convert_minilm.py"), convert)
 
 
 def _random(kind: str, seed: int) -> Path:

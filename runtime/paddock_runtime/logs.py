@@ -6,6 +6,8 @@ import json
 import logging
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import IO, Any
@@ -20,9 +22,19 @@ request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 # A second net: nothing here logs headers, but a library's message might.
 _SECRETS = re.compile(r"(?i)\b(authorization\W{1,4}(?:(?:bearer|basic)\s+)?|bearer\s+|basic\s+|hf_)[\w.~+/=-]{6,}")
 _QUERY = re.compile(r"(https?://[^\s?\"']+)\?[^\s\"']*")
-_NOISY = ("httpx", "httpcore", "hpack", "asyncio", "watchfiles")
+_NOISY = ("httpx", "httpcore", "hpack", "asyncio", "watchfiles", "uvicorn")
 
 _events = logging.getLogger("paddock.events")
+
+
+@contextmanager
+def outside_request() -> Iterator[None]:
+    """For what a request only sets off: tasks that outlive it must not log its id for ever."""
+    token = request_id.set(None)
+    try:
+        yield
+    finally:
+        request_id.reset(token)
 
 
 class JsonFormatter(logging.Formatter):
@@ -46,10 +58,27 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=True, default=str)
 
 
-def configure(*, level: int = logging.INFO, stream: IO[str] | None = None) -> None:
-    """All of this process's logs and warnings go to `stream` (stderr) as JSON."""
+class ConsoleFormatter(JsonFormatter):
+    """The same record for a person at a terminal: time, what, and the few fields that matter. One line, too."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = json.loads(super().format(record))
+        shown = [str(line[name]) for name in ("model", "method", "path", "status") if name in line]
+        if "from" in (data := line.get("data") or {}):
+            shown.append(f"{data['from']} -> {data['to']}")
+        if "error" in line:
+            shown.append(line["error"])
+        text = " ".join([line["time"][11:19], line["level"], line["message"], *shown])
+        return json.dumps(text, ensure_ascii=False)[1:-1].translate(_UNPRINTABLE).replace('\\"', '"')
+
+
+_UNPRINTABLE = {code: f"\\x{code:02x}" for code in range(0x7F, 0xA0)} | {0x2028: "\\u2028", 0x2029: "\\u2029"}
+
+
+def configure(*, level: int = logging.INFO, stream: IO[str] | None = None, console: bool = False) -> None:
+    """All of this process's logs and warnings go to `stream` (stderr), as JSON unless it is a person's console."""
     handler = logging.StreamHandler(sys.stderr if stream is None else stream)
-    handler.setFormatter(JsonFormatter())
+    handler.setFormatter(ConsoleFormatter() if console else JsonFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from paddock_api.errors import Code, PaddockError
 from paddock_runtime.jobs import Accepted, Job, Output, Stream, Text, Vectors, Waiting
+from paddock_runtime.logs import outside_request
 from paddock_runtime.openai.chunks import Chunks, error_event
 from paddock_runtime.openai.embeddings import EmbeddingRequest, embedding_reply
 from paddock_runtime.openai.replies import Reply
@@ -44,7 +45,8 @@ class Answer(Response):
 
     @asynccontextmanager
     async def _outputs(self) -> AsyncIterator[Stream]:
-        stream = self._context.service.submit(self._job)
+        with outside_request():
+            stream = self._context.service.submit(self._job)
         try:
             yield stream
         finally:

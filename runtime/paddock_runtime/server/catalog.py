@@ -12,6 +12,7 @@ from starlette.responses import Response
 from paddock_api.errors import Code, PaddockError
 from paddock_api.identity import ModelId
 from paddock_api.state import PodState
+from paddock_runtime.logs import outside_request
 from paddock_runtime.server.context import Context
 from paddock_runtime.server.errors import json_response
 
@@ -60,7 +61,8 @@ async def _ask(context: Context, namespace: str, name: str, action: Callable[[Mo
     model = context.service.resolve(f"{namespace}/{name}")
     if model != ModelId(namespace, name):
         raise PaddockError(Code.MODEL_NOT_FOUND, f"{namespace}/{name} is an alias: name {model} itself.")
-    await action(model)
+    with outside_request():
+        await action(model)
     phase = next((item.phase for item in context.service.state().models
                   if (item.namespace, item.name) == model), None)
     return json_response({"model": str(model), "phase": phase}, status=202)

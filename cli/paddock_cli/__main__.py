@@ -1,0 +1,110 @@
+"""The `paddock` command."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from paddock_api.fields import parse_duration
+from paddock_cli.errors import CommandError
+from paddock_cli.machine import default_budget
+from paddock_cli.quantities import format_bytes, parse_bytes
+from paddock_cli.version import version
+
+T = TypeVar("T")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit code: 0 done, 1 it failed, 2 it was asked for wrongly."""
+    options = build_parser().parse_args(arguments)
+    try:
+        code: int = options.run(options)
+        return code
+    except CommandError as error:
+        print(f"paddock: {error.message}", file=sys.stderr)
+        return error.exit_code
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="paddock", description="Many llama.cpp models, one request away.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_serve(commands.add_parser("serve", help="serve a directory of Model manifests on this machine"))
+    commands.add_parser("version", help="print the version").set_defaults(run=_version)
+    return parser
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    budget = format_bytes(default_budget())
+    parser.description = "Serves the Models whose manifests lie in DIR. A Model is loaded by its first request."
+    parser.add_argument("directory", metavar="DIR", type=Path, help="directory of Model manifests (*.yaml); watched")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=_checked(_port), default=8080, help="0 picks a free one (default: %(default)s)")
+    parser.add_argument("--memory", type=_checked(parse_bytes), default=None, metavar="AMOUNT",
+                        help=f"what all loaded models together may take, like 4Gi (default here: {budget})")
+    parser.add_argument("--cache", type=Path, default=None, metavar="PATH",
+                        help="where fetched files are kept (default: ~/.cache/paddock)")
+    parser.add_argument("--hold", type=_checked(_duration), default=300.0, metavar="TIME",
+                        help="how long a request waits for its model, like 90s (default: 5m)")
+    parser.add_argument("--drain", type=_checked(_duration), default=30.0, metavar="TIME",
+                        help="how long running requests may take after Ctrl-C (default: 30s)")
+    parser.add_argument("--allow-source-host", action="append", default=[], metavar="HOST[:PORT]",
+                        help="a host with a private address that http sources may name; may be repeated")
+    parser.set_defaults(run=_serve)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from paddock_cli.serve import Options, serve  # imports the whole server: not for `--help`
+
+    return serve(Options(
+        directory=options.directory,
+        host=options.host,
+        port=options.port,
+        memory_bytes=options.memory or default_budget(),
+        cache=options.cache or default_cache(),
+        hold=options.hold,
+        drain=options.drain,
+        allowed_hosts=frozenset(options.allow_source_host),
+    ))
+
+
+def _version(_: argparse.Namespace) -> int:
+    print(f"paddock {version()}")
+    return 0
+
+
+def default_cache() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "paddock"
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or int(text) > 65535:
+        raise ValueError(f"{text!r} is not a port: give a number from 0 to 65535")
+    return int(text)
+
+
+def _duration(text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a duration: write it like 30s, 5m or 1h30m") from None
+
+
+def _checked(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """argparse shows the message of this error only."""
+
+    def checked(text: str) -> T:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return checked
+
+
+if __name__ == "__main__":
+    sys.exit(main())

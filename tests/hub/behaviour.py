@@ -9,11 +9,12 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class Behaviour:
-    """The default serves the file properly, ranges and `If-Range` included. Offsets count bytes of the answer's body.
+    """The default serves the file properly, ranges and `If-Range` included. Offsets count bytes of a body.
 
     `status`: answer this instead of the file. `headers`: added to the answer's, or replacing them. `silent`: read the
-    request and say nothing. `cut`: close the connection after so many bytes; `hang`: say nothing more after so many. `flip`: one
-    wrong byte at this offset of the file. `ranges`: honour `Range`. `shift`: lie by so much about where a range starts.
+    request and say nothing. `cut`: close the connection after so many bytes; `hang`: say nothing more after so many.
+    `flip`: one wrong byte at this offset of the file. `ranges`: honour `Range`. `shift`: lie by so much about where a
+    range starts.
     `framing`: how the body's end is told (`close`: not at all, as in HTTP/1.0). `extra`: bytes beyond the file's end.
     `rate`: bytes a second. `drip`: seconds between single bytes.
     """

@@ -121,7 +121,8 @@ class Hub:
 
 
 async def _send(
-    hub: Hub, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, found: Answer, behaviour: Behaviour, seen: Seen
+    hub: Hub, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, found: Answer, behaviour: Behaviour,
+    seen: Seen,
 ) -> None:
     head = "".join(f"{name}: {value}\r\n" for name, value in found.headers.items())
     writer.write(f"HTTP/1.1 {found.status} Whatever\r\n{head}Connection: close\r\n\r\n".encode("latin-1"))

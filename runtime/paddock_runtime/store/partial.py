@@ -9,6 +9,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from paddock_runtime.store.digest import Report, feed
 
@@ -107,11 +108,10 @@ class Partial:
 
     def _read_note(self) -> Note:
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError), open(self._note_path, "rb") as file:
-            record = json.loads(file.read(_MAX_NOTE_BYTES))
-            note = Note(**record)
-            texts = (note.origin, note.validator)
-            if isinstance(note.total, int | None) and all(isinstance(text, str | None) for text in texts):
-                return note
+            record: dict[str, Any] = json.loads(file.read(_MAX_NOTE_BYTES))
+            texts = (record["origin"], record["validator"])
+            if isinstance(record["total"], int | None) and all(isinstance(text, str | None) for text in texts):
+                return Note(**record)
         return Note()
 
 

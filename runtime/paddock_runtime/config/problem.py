@@ -1,0 +1,19 @@
+"""What is wrong with a manifest, and where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ConfigProblem:
+    """`file` is a name in the directory (empty: itself), `document` counts from 1, `field` is a path in it."""
+
+    file: str
+    document: int | None
+    field: str | None
+    message: str
+
+    def __str__(self) -> str:
+        place = self.file if self.document is None else f"{self.file}, document {self.document}"
+        return ": ".join(part for part in (place, self.field, self.message) if part)

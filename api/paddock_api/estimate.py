@@ -183,7 +183,8 @@ def _floats_per_token(facts: GgufFacts) -> int:
     attention = 2 * (heads * facts.key_length + heads_kv * (facts.key_length + facts.value_length))
     forward = max(max(facts.feed_forward_length, default=0), facts.expert_used_count * facts.expert_feed_forward_length)
     state = 8 * facts.ssm_inner_size + 4 * facts.ssm_group_count * facts.ssm_state_size
-    return 4 * facts.embedding_length + attention + 4 * forward + state + facts.expert_count
+    experts = facts.expert_count + facts.expert_used_count * facts.embedding_length
+    return 4 * facts.embedding_length + attention + 3 * forward + state + experts
 
 
 def _row(elements: int, kind: CacheType) -> int:

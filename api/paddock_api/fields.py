@@ -51,7 +51,9 @@ PATTERN_HELP: dict[str, str] = {
         "use letters, digits and '-._:', with a letter or digit at both ends; '/' is not allowed",
     r"^[0-9a-f]{64}$": "give the 64 lower-case hex digits that sha256sum prints",
     _DURATION: "give hours, minutes, seconds in this order, such as 30s, 5m, 1h30m or 0s",
-    r"^https?://[^/?#]+": "give a URL that starts with http:// or https:// and a host",
+    r"^https?://[^/?#\\\x00-\x20]+[^\\\x00-\x20]*$":
+        "give a URL that starts with http:// or https:// and a host; percent-encode spaces and backslashes",
+    r"^[^\x00-\x1f\x7f]+$": "give a file path without control characters",
     r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$": "give owner/repository, such as ggml-org/gemma-3-270m-GGUF",
 }
 

@@ -13,6 +13,13 @@ _QUANT = "Quantization to pick among the repository's files by its tag, such as 
 _Quant = Annotated[str, Field(min_length=1, max_length=64, description=_QUANT)]
 
 
+def _must_be_safe(field: str, name: str) -> None:
+    try:
+        safe_relative(name)
+    except ValueError as error:
+        raise ValueError(f"{field}: {error}") from None
+
+
 class FileSource(Spec):
     """A GGUF file on a volume of the pool; without `volume`, a path on this machine (only for `paddock serve`)."""
 
@@ -21,7 +28,7 @@ class FileSource(Spec):
          "path: give a path inside the volume, relative and without '.' or '..'"),
     )
 
-    path: Annotated[str, Field(min_length=1, max_length=1024, description=(
+    path: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=1024, description=(
         "Path of the GGUF file: inside the volume, or without a volume relative to the manifest's folder. Of a file in "
         "shards (-00001-of-0000N.gguf) name the first."))]
     volume: Annotated[Name | None, Field(description=(
@@ -32,9 +39,7 @@ class FileSource(Spec):
     @model_validator(mode="after")
     def _inside_the_volume(self) -> FileSource:
         if self.volume is not None:
-            safe_relative(self.path)
-        elif "\0" in self.path:
-            raise ValueError("path: holds a NUL character; give a plain file name")
+            _must_be_safe("path", self.path)
         return self
 
 
@@ -46,7 +51,7 @@ class HttpSource(Spec):
          "url: remove the user name and password; a URL is shown in logs and status"),
     )
 
-    url: Annotated[str, Field(pattern=r"^https?://[^/?#]+", max_length=2048, description=(
+    url: Annotated[str, Field(pattern=r"^https?://[^/?#\\\x00-\x20]+[^\\\x00-\x20]*$", max_length=2048, description=(
         "Address of the file, without credentials."))]
     sha256: Annotated[Sha256, Field(description=(
         "Digest that the file must have. It is checked before the file becomes visible to any engine."))]
@@ -56,8 +61,6 @@ class HttpSource(Spec):
         authority = self.url.split("://", 1)[1].split("/", 1)[0].split("?", 1)[0].split("#", 1)[0]
         if "@" in authority:
             raise ValueError(self.rules[0][1])
-        if any(ord(char) <= 0x20 or char == "\\" for char in self.url):
-            raise ValueError("url: holds a space, a backslash or a control character; percent-encode it")
         return self
 
 
@@ -85,7 +88,7 @@ class HuggingFaceSource(Spec):
         if self.file is not None and self.quant is not None:
             raise ValueError(self.rules[0][1])
         if self.file is not None:
-            safe_relative(self.file)
+            _must_be_safe("file", self.file)
         return self
 
 

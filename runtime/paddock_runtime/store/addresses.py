@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 
 import httpx
 
 from paddock_api.errors import Code, PaddockError
 
+# A name (after IDNA) or an address; nothing that a resolver might read in its own way.
+_HOST = re.compile(rb"[0-9A-Za-z_-]{1,63}(\.[0-9A-Za-z_-]{1,63})*\.?|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _REFUSED_V6 = [ipaddress.ip_network(text) for text in ("64:ff9b:1::/48", "fec0::/10", "::/96")]
 
@@ -45,6 +48,9 @@ def check_url(text: str) -> httpx.URL:
     if url.scheme not in ("http", "https") or not url.host:
         raise PaddockError(Code.SOURCE_REFUSED, f"{shown(url)} can't be fetched: only http and https URLs that name a "
                            "host can", param="source.http.url")
+    if _HOST.fullmatch(url.raw_host) is None or not 0 < port_of(url) < 65536:
+        raise PaddockError(Code.SOURCE_REFUSED, f"{shown(url)} names a host or port that can't exist",
+                           param="source.http.url")
     if url.userinfo:
         raise PaddockError(Code.SOURCE_REFUSED, f"the URL for {shown(url)} carries a user name or password: remove it",
                            param="source.http.url")
@@ -65,7 +71,7 @@ def check_redirect(current: httpx.URL, location: str) -> httpx.URL:
 
 
 def port_of(url: httpx.URL) -> int:
-    return url.port or (443 if url.scheme == "https" else 80)
+    return url.port if url.port is not None else 443 if url.scheme == "https" else 80
 
 
 def is_allowed(url: httpx.URL, allow_hosts: frozenset[str]) -> bool:
@@ -90,5 +96,5 @@ def check_addresses(url: httpx.URL, addresses: list[str], allow_hosts: frozenset
 def shown(url: httpx.URL) -> str:
     """The URL as messages may show it: no credentials, no query (it may hold a signature), no fragment."""
     host = f"[{url.host}]" if ":" in url.host else url.host
-    port = f":{url.port}" if url.port else ""
+    port = f":{url.port}" if url.port is not None else ""
     return f"{url.scheme}://{host}{port}{url.path}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +23,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         folder = item.path.relative_to(HERE).parts[0]
         if folder in ("unit", "integration"):
             item.add_marker(folder)
+
+
+def pytest_unconfigure() -> None:
+    """llama_cpp leaves two files open, and says so at the end when warnings are shown."""
+    if utilities := sys.modules.get("llama_cpp._utils"):
+        utilities.outnull_file.close()
+        utilities.errnull_file.close()
 
 
 @pytest.fixture(scope="session")

@@ -66,6 +66,19 @@ class EngineProcess:
     """A child with one set of weights and (by default) one context, number 0."""
 
     def __init__(self, path: Path, options: ContextOptions | None = None, *, threads: int = 2) -> None:
+        self._start()
+        self.send(Load(paths=[str(path)], threads=threads))
+        self.facts = self.expect(Loaded).facts
+        self.opened = self.open(0, options or ContextOptions())
+
+    @classmethod
+    def bare(cls) -> EngineProcess:
+        """A child that has loaded nothing yet."""
+        engine = cls.__new__(cls)
+        engine._start()
+        return engine
+
+    def _start(self) -> None:
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-m", "paddock_runtime.engine.llama", str(theirs.fileno())]
         self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=dict(os.environ))
@@ -76,17 +89,21 @@ class EngineProcess:
         self.reports: list[Report] = []
         self._ids = itertools.count(1)
         self.expect(Hello)
-        self.send(Load(paths=[str(path)], threads=threads))
-        self.facts = self.expect(Loaded).facts
-        self.opened = self.open(0, options or ContextOptions())
 
     def open(self, number: int, options: ContextOptions) -> ContextOpened:
         self.send(OpenContext(context=number, options=options))
         return self.expect(ContextOpened)
 
-    def close(self) -> None:
+    def close(self) -> int:
+        """Close the socket: the child ends. Its exit code."""
         self.socket.close()
-        self.process.wait(10)
+        return self.process.wait(10)
+
+    def ended(self) -> int:
+        """The exit code of a child that ends by itself."""
+        code = self.process.wait(10)
+        self.socket.close()
+        return code
 
     def send(self, *commands: Command) -> None:
         self.socket.sendall(b"".join(encode(command) for command in commands))

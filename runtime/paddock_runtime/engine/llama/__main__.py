@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import signal
 import socket
 import sys
+import types
+
+
+def _bindings_only() -> None:
+    """Let `llama_cpp.llama_cpp` be imported without its package's high-level API, a fifth of a child's start."""
+    found = importlib.util.find_spec("llama_cpp")
+    if found is not None and found.submodule_search_locations is not None:
+        package = types.ModuleType("llama_cpp")
+        package.__path__ = list(found.submodule_search_locations)
+        sys.modules["llama_cpp"] = package
 
 
 def main() -> None:
@@ -18,6 +29,7 @@ def main() -> None:
     # Idle OpenMP threads must not spin on cores that others need.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     connection = socket.socket(fileno=int(sys.argv[1]))
+    _bindings_only()
 
     from paddock_runtime.engine.llama.child import Child
 

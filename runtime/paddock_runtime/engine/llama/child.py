@@ -12,6 +12,7 @@ import queue
 import socket
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -220,6 +221,9 @@ class Child:
             self._inbox.put(_Ready(command.context, request))
         except Refused as error:
             self._send(Rejected(id=command.id, code=error.code, message=error.message, param=error.param))
+        except Exception as error:  # preparing touches nothing shared: only this request fails
+            traceback.print_exc()
+            self._send(Rejected(id=command.id, code="internal_error", message=f"could not prepare: {error!r}"))
 
     # --- pulse --------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ Everything else in this package calls `lib` (the llama_cpp module) through small
 from __future__ import annotations
 
 import ctypes
+import importlib.metadata
 import os
 import re
 from collections import deque
@@ -80,6 +81,4 @@ def start() -> None:
 
 
 def version() -> str:
-    import llama_cpp
-
-    return f"llama-cpp-python {llama_cpp.__version__}"
+    return f"llama-cpp-python {importlib.metadata.version('llama-cpp-python')}"

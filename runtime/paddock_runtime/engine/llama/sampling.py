@@ -85,9 +85,11 @@ class Sampler:
     def _add_all(self, options: Sampling) -> None:
         """llama.cpp's customary order: penalties, DRY, top-k, typical, top-p, min-p, XTC, temperature, draw."""
         seed = options.seed if options.seed is not None else int.from_bytes(os.urandom(4), "little")
-        if self._history and (options.repeat_last_n != 0):
-            self._add(lib.llama_sampler_init_penalties(options.repeat_last_n, options.repeat_penalty,
-                                                       options.frequency_penalty, options.presence_penalty))
+        if self._history and options.repeat_last_n != 0:
+            reach = options.repeat_last_n if options.repeat_last_n > 0 else self._weights.trained_context
+            self._add(lib.llama_sampler_init_penalties(
+                self._weights.vocabulary, reach, options.repeat_penalty, options.frequency_penalty,
+                options.presence_penalty))
         if options.dry_multiplier > 0:
             breakers = [text.encode() for text in options.dry_sequence_breakers]
             array = (ctypes.c_char_p * len(breakers))(*breakers)

@@ -26,6 +26,7 @@ __all__ = ["GgufError", "GgufFacts", "GgufHeader", "NeedMoreBytes", "Tensor", "c
 
 MAX_BLOCKS = 1024
 _MAX_LENGTH = 1 << 31
+_MAX_ARCHITECTURE = 64
 _POOLING = {0: "None", 1: "Mean", 2: "CLS", 3: "Last", 4: "Rank"}
 
 _T = TypeVar("_T", bool, int)
@@ -180,6 +181,8 @@ def _facts(raw: RawHeader) -> GgufFacts:
     architecture = general.text("general.architecture")
     if architecture is None and split_no == 0:
         raise GgufError("the metadata value 'general.architecture' is missing")
+    if len(architecture or "") > _MAX_ARCHITECTURE:
+        raise GgufError(f"the metadata value 'general.architecture' is longer than {_MAX_ARCHITECTURE} characters")
     own = _Fields(raw.values, f"{architecture}.")
     blocks = own.number("block_count", limit=MAX_BLOCKS)
     embedding = own.number("embedding_length")

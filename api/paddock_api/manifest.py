@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -14,6 +15,7 @@ from paddock_api.fields import PATTERN_HELP
 from paddock_api.model import API_VERSION, Model
 
 MAX_PROBLEMS = 20
+MAX_VALUES = 10_000
 _MAX_SHOWN = 60
 
 
@@ -70,25 +72,32 @@ def _complete(document: Mapping[str, Any], namespace: str, with_status: bool) ->
 
 def _as_json(document: Any) -> str:
     try:
-        return json.dumps(_without_nulls(document), default=str)
+        return json.dumps(_without_nulls(document, itertools.count()), default=str)
     except RecursionError:
         raise ManifestError([Problem("", "is nested too deeply, or refers to itself")]) from None
     except (TypeError, ValueError) as error:
         raise ManifestError([Problem("", f"cannot be read: {error}")]) from None
 
 
-def _without_nulls(value: Any) -> Any:
+def _without_nulls(value: Any, seen: Iterator[int]) -> Any:
+    # YAML's aliases let a kilobyte stand for gigabytes: count what is really there.
+    if next(seen) > MAX_VALUES:
+        raise ValueError(f"it holds more than {MAX_VALUES} values")
     if isinstance(value, Mapping):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+        return {key: _without_nulls(item, seen) for key, item in value.items() if item is not None}
     if isinstance(value, list | tuple):
-        return [_without_nulls(item) for item in value]
+        return [_without_nulls(item, seen) for item in value]
     return value
 
 
 def _path(loc: Iterable[int | str]) -> str:
     path = ""
     for part in loc:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
+        if isinstance(part, int):
+            path += f"[{part}]"
+            continue
+        name = part if part.isprintable() and len(part) <= _MAX_SHOWN else _shown(part)
+        path += f".{name}" if path else name
     return path
 
 

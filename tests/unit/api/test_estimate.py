@@ -118,7 +118,7 @@ def test_an_encoder_has_no_cache(tiny: GgufHeader) -> None:
     assert memory_class(replace(tiny.facts, causal=False)) is MemoryClass.ENCODER
 
 
-MAMBA = {"architecture": "mamba", "ssm_conv_kernel": 4, "ssm_inner_size": 128, "ssm_state_size": 16}
+MAMBA: dict[str, Any] = {"architecture": "mamba", "ssm_conv_kernel": 4, "ssm_inner_size": 128, "ssm_state_size": 16}
 
 
 def test_a_recurrent_model_keeps_a_state_for_each_sequence_whatever_the_context(tiny: GgufHeader) -> None:
@@ -197,8 +197,9 @@ def test_recurrent_models_get_fewer_places(tiny: GgufHeader) -> None:
 
 @given(st.integers(1, 64), st.integers(1, 256), st.sampled_from(list(CacheType)), st.booleans())
 def test_more_never_needs_less(blocks: int, sequences: int, kind: CacheType, full: bool) -> None:
-    facts = {"context_length": 1, "cache_type_k": kind, "cache_type_v": kind, "window_full": full, "step_tokens": 512}
-    small = EngineOptions(**{**facts, "cache_tokens": blocks * 256, "sequences": sequences, "outputs": sequences})
+    small = EngineOptions(
+        context_length=1, cache_tokens=blocks * 256, sequences=sequences, outputs=sequences, step_tokens=512,
+        cache_type_k=kind, cache_type_v=kind, window_full=full)
     cells = replace(small, cache_tokens=small.cache_tokens + 256)
     places = replace(small, sequences=sequences + 1, outputs=sequences + 1)
     base = estimate(_GEMMA, small)

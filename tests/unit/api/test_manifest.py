@@ -180,6 +180,22 @@ def test_a_document_that_holds_itself_is_refused() -> None:
         parse_model(loop)
 
 
+def test_an_alias_bomb_is_refused_before_it_unfolds() -> None:
+    bomb: list[Any] = ["x"] * 10
+    for _ in range(12):
+        bomb = [bomb] * 10
+    with pytest.raises(ManifestError, match="more than 10000 values"):
+        parse_model(document(aliases=bomb))
+
+
+def test_a_field_name_cannot_forge_a_line_of_the_message() -> None:
+    with pytest.raises(ManifestError) as caught:
+        parse_model(document(**{"x\nspec.ok: \x1b[31mforged": 1, "y" * 500: 1}))
+    assert len(caught.value.message.splitlines()) == 2
+    assert "\x1b" not in caught.value.message
+    assert len(caught.value.message) < 700
+
+
 def test_long_values_are_cut_in_messages() -> None:
     with pytest.raises(ManifestError) as caught:
         parse_model(document(engine={"type": "x" * 5000}))

@@ -103,8 +103,10 @@ class Core:
         self._alarm = None if due is None else asyncio.get_running_loop().call_later(max(0.001, due - now), self.poke)
 
     def _take_turns(self, decision: Decision) -> None:
+        # who is about to leave must not be opened for one last moment
+        shut = decision.closed | {action.key for action in decision.actions if isinstance(action, Evict)}
         for unit in list(self.pool.units.values()):
-            closed = unit.key in decision.closed
+            closed = unit.key in shut
             if unit.closed != closed:
                 unit.closed = closed
                 self._refresh_users(unit)
@@ -324,6 +326,7 @@ class Core:
                 self.fetcher.start(target, urgent=True)
 
     def unit_gone(self, unit: Unit) -> None:
+        self.dispatcher.unit_gone(unit)
         for model in self._users(unit):
             self.settle(model)
         self.share_cores()

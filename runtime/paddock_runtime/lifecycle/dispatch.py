@@ -165,7 +165,7 @@ class Dispatcher:
         engine, messages = unit.engine, list[Message]()
         for choice in range(work.choices if isinstance(work, GenerateWork) else 1):
             number = next(engine.requests)
-            messages.append(_message(work, number, unit.number, run.salt))
+            messages.append(_message(work, choice, number, unit.number, run.salt))
             run.ids[number] = choice
             engine.receivers[number] = run
         run.sent = True
@@ -229,6 +229,15 @@ class Dispatcher:
                 else:
                     self.finish(run, PaddockError(error.code, error.message, retry_after=error.retry_after))
 
+    def unit_gone(self, unit: Unit) -> None:
+        """Whatever is still in it goes back to its queue: no request is ever lost without a word."""
+        now = self._clock.monotonic()
+        for run in [run for run in unit.running if isinstance(run, Run)]:
+            if run.content or run.retried:
+                self.finish(run, PaddockError(Code.ENGINE_CRASHED, "the engine was ended while it ran this request"))
+            else:
+                self._once_more(run, unit, suspect=run.sent, now=now)
+
     def _once_more(self, run: Run, unit: Unit, *, suspect: bool, now: float) -> None:
         self._vacate(run, unit)
         run.back_to_queue()
@@ -285,9 +294,9 @@ class Dispatcher:
                 Code.CLIENT_STALLED, f"the client read nothing for {self._limits.stall_seconds:.0f} s"), drop=True)
 
 
-def _message(work: Work, number: int, context: int, salt: str) -> Message:
+def _message(work: Work, choice: int, number: int, context: int, salt: str) -> Message:
     if not isinstance(work, GenerateWork):
         return Embed(id=number, context=context, inputs=work.inputs)
     return Generate(id=number, context=context, salt=salt, prompt=work.prompt, max_tokens=work.max_tokens,
-                    sampling=work.sampling, stop=work.stop, logprobs=work.logprobs, grammar=work.grammar,
+                    sampling=work.sampling_of(choice), stop=work.stop, logprobs=work.logprobs, grammar=work.grammar,
                     json_schema=work.json_schema)

@@ -18,6 +18,7 @@ def try_next(config: PoolConfig, url: str) -> str:
     """A command that asks the first Model something it can answer."""
     entries = sorted(config.models.values(), key=lambda entry: (entry.desired.spec.engine.embeddings, entry.name))
     entry = entries[0]
+    body: dict[str, object]
     if entry.desired.spec.engine.embeddings:
         path, body = "/v1/embeddings", {"model": entry.name, "input": "Hello"}
     else:

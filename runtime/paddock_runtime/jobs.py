@@ -1,6 +1,6 @@
 """What the HTTP server asks of the lifecycle: one job in, a stream of outputs out.
 
-The server knows OpenAI's wire format; the lifecycle knows loading, budgets, crashes and strikes. This is all they share.
+The server knows OpenAI's wire format; the lifecycle knows loading, budgets, crashes and strikes. They share only this.
 """
 
 from __future__ import annotations
@@ -9,10 +9,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from paddock_api.identity import ModelId
 from paddock_api.revision import Revision
 from paddock_api.state import Phase, PodState
 from paddock_runtime.engine.protocol import Delta, ModelFacts, Sampling
+
+_SEEDS = 2**32 - 1  # the engine takes the next number for "any"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +41,11 @@ class GenerateWork:
     logprobs: int | None = None
     grammar: str | None = None
     json_schema: str | None = None
+
+    def sampling_of(self, choice: int) -> Sampling:
+        """With one seed for all, the choices would be copies of each other: choice k draws from seed + k."""
+        seed = self.sampling.seed
+        return self.sampling if seed is None or choice == 0 else replace(self.sampling, seed=(seed + choice) % _SEEDS)
 
 
 @dataclass(frozen=True, kw_only=True)

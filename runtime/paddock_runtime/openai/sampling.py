@@ -41,7 +41,8 @@ def read_sampling(fields: Fields) -> Mapping[str, Any]:
     """What the request sets of `Sampling`. Raises PaddockError INVALID_REQUEST."""
     given: dict[str, Any] = {name: fields.number(name, low, high) for name, (low, high) in _NUMBERS.items()}
     given |= {name: fields.integer(name, low, high) for name, (low, high) in _INTEGERS.items()}
-    given["dry_sequence_breakers"] = fields.texts("dry_sequence_breakers", count=64, most=64, least=1)
+    breakers = fields.texts("dry_sequence_breakers", count=64, most=64, least=1)
+    given["dry_sequence_breakers"] = None if breakers is None else tuple(breakers)
     given["seed"] = _seed(fields)
     given["ignore_eos"] = fields.flag("ignore_eos")
     given["logit_bias"] = _logit_bias(fields)

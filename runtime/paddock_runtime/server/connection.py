@@ -7,6 +7,8 @@ uvicorn's protocol is extended by what ASGI leaves out: bounded write buffers, a
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from typing import Any, Protocol, cast
 
 import msgspec
@@ -69,6 +71,10 @@ class SocketConnection:
                 left = now
 
     def abort(self) -> None:
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None and not self._transport.is_closing():
+            # No lingering: the kernel drops its buffer too, and the reader sees a reset rather than an end.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._transport.abort()
 
 

@@ -66,6 +66,7 @@ async def run(plan: Plan, stop: StopSignal) -> None:
     supervisor = Supervisor(plan.store, plan.engine_types, bus, memory_bytes=plan.memory_bytes, version=plan.version,
                             limits=plan.limits)
     async with _renderer() as renderer:
+        warming = asyncio.create_task(_warm(renderer))
         context = Context(service=supervisor, render=renderer.render, bus=bus, settings=plan.settings)
         server = make_server(create_app(context), graceful_seconds=_CLOSE_CONNECTIONS)
         await supervisor.start()
@@ -81,9 +82,9 @@ async def run(plan: Plan, stop: StopSignal) -> None:
             server.force_exit = stop.forced.is_set()
             await serving
         finally:
-            for task in (following, asked):
+            for task in (following, asked, warming):
                 task.cancel()
-            await asyncio.gather(following, asked, return_exceptions=True)
+            await asyncio.gather(following, asked, warming, return_exceptions=True)
             await supervisor.close()
 
 
@@ -110,6 +111,14 @@ async def _follow(source: DirectorySource, supervisor: Supervisor) -> None:
             supervisor.apply(snapshot.config)
         except PaddockError as error:
             logger.error("the manifests can't be used, the last good ones stay in force: %s", error.message)
+
+
+async def _warm(renderer: Renderer) -> None:
+    """Its worker starts while nothing waits for it; if it can't, the first chat says so."""
+    try:
+        await renderer.start()
+    except PaddockError as error:
+        logger.warning("the template renderer did not start: %s", error.message)
 
 
 @contextlib.asynccontextmanager

@@ -123,7 +123,7 @@ def test_all_options_reach_the_work() -> None:
     assert work == GenerateWork(
         prompt="p", choices=2, max_tokens=7, stop=["END"], logprobs=3, json_schema='{"type":"object"}',
         sampling=Sampling(temperature=0.0, top_k=0, min_p=0.1, seed=2**32 - 2, logit_bias={7: -100.0},
-                          dry_multiplier=0.8, dry_sequence_breakers=["\n"], ignore_eos=True))
+                          dry_multiplier=0.8, dry_sequence_breakers=("\n",), ignore_eos=True))
 
 
 @pytest.mark.parametrize("seed", [2**32 - 1, -(2**63), 2**63 - 1, 0])

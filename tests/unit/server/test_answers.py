@@ -14,7 +14,7 @@ from paddock_api.state import Phase
 from paddock_runtime.engine.protocol import Delta, PositionLogprobs, TokenLogprob, Usage
 from paddock_runtime.jobs import GenerateWork, Text, Vectors, Waiting
 from tests.unit.server.driver import CHAT, STREAM, WAIT, begin, call, make_app
-from tests.unit.server.scripted import ScriptedService, accepted, last, served, text
+from tests.unit.server.scripted import ScriptedService, Step, accepted, last, served, text
 
 USAGE = {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8, "prompt_tokens_details": {"cached_tokens": 2}}
 COMPLETION = {"model": "gemma", "prompt": "Hi"}
@@ -135,7 +135,7 @@ async def test_deltas_that_are_ready_together_leave_in_one_send() -> None:
 
 # --- the hold contract ---------------------------------------------------------------------------
 
-LOADING = (Waiting(phase=Phase.LOADING, progress=0.42), 0.2)
+LOADING: tuple[Step, ...] = (Waiting(phase=Phase.LOADING, progress=0.42), 0.2)
 GONE = PaddockError(Code.HOLD_EXPIRED, "No room came free.", retry_after=7.2)
 
 

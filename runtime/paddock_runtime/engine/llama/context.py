@@ -40,7 +40,8 @@ class Decoded(IntEnum):
 
 
 class Shape:
-    """The numbers of a context, from the options and what the weights allow.
+    """The numbers of a context, from the options and what the weights allow. `paddock_api.estimate.engine_options`
+    foretells them from the file's header.
 
     `sequences` = live ones plus places for idle prefixes or checkpoints. Each place costs a recurrent
     model a whole state, so those keep fewer.
@@ -50,6 +51,8 @@ class Shape:
         recurrent = weights.memory_class in ("recurrent", "hybrid")
         self.embeddings = options.embeddings or weights.memory_class == "encoder"
         wanted = _DEFAULT_EMBEDDING_CONTEXT if self.embeddings else _DEFAULT_CONTEXT
+        if not self.embeddings:
+            wanted = min(wanted, options.cache_tokens or wanted)
         trained = weights.trained_context or wanted
         self.context_length = options.context_length or min(trained, wanted)
         if weights.memory_class == "encoder" and self.context_length > trained:

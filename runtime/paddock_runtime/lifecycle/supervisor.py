@@ -53,6 +53,10 @@ class Supervisor:
         self._tasks = [asyncio.create_task(self._watcher.watch_memory(), name="watch memory"),
                        asyncio.create_task(self._watcher.watch_time(), name="watch time")]
 
+    def alive(self) -> bool:
+        """Whether the loops that watch children and clocks still run: what `/livez` asks."""
+        return not any(task.done() for task in self._tasks)
+
     async def drain(self, seconds: float) -> None:
         """Takes nothing new, lets what runs finish for at most `seconds`, then ends it and everything else."""
         self._draining = True

@@ -138,6 +138,7 @@ class StreamedText(Answer):
         writer = EventWriter(send, connection, headers_after=settings.headers_after,
                              heartbeat=settings.heartbeat, stall=settings.stall)
         failure: PaddockError | None = None
+        stalled = False
         try:
             async with asyncio.TaskGroup() as group:
                 sending = group.create_task(writer.run())
@@ -149,9 +150,11 @@ class StreamedText(Answer):
                 elif failure is not None:
                     writer.feed(error_event(failure))
                 writer.close()
-        except* Stalled:
+        except* Stalled:  # what is raised in here would come out as a group
+            stalled = True
+        if stalled:
             connection.abort()
-            raise Stalled from None
+            raise Stalled
         if failure is not None and not writer.started:
             raise failure
         await writer.finish()

@@ -67,7 +67,8 @@ async def run(plan: Plan, stop: StopSignal) -> None:
                             limits=plan.limits)
     async with _renderer() as renderer:
         warming = asyncio.create_task(_warm(renderer))
-        context = Context(service=supervisor, render=renderer.render, bus=bus, settings=plan.settings)
+        context = Context(service=supervisor, render=renderer.render, bus=bus, settings=plan.settings,
+                          alive=supervisor.alive)
         server = make_server(create_app(context), graceful_seconds=_CLOSE_CONNECTIONS)
         await supervisor.start()
         supervisor.apply(plan.snapshot.config)

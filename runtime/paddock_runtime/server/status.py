@@ -68,6 +68,7 @@ class EventFeed(Response):
 
     async def _serve(self, writer: EventWriter) -> None:
         subscription = self._context.bus.subscribe()
+        stalled = False
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(writer.run())
@@ -76,9 +77,11 @@ class EventFeed(Response):
                 following.cancel()
                 writer.close()
         except* Stalled:
-            raise Stalled from None
+            stalled = True
         finally:
             subscription.close()
+        if stalled:
+            raise Stalled
         await writer.finish()
 
     async def _follow(self, writer: EventWriter, subscription: Subscription) -> None:

@@ -13,6 +13,7 @@ from paddock_api.errors import Code, PaddockError
 from paddock_api.state import Phase
 from paddock_runtime.engine.protocol import Delta, PositionLogprobs, TokenLogprob, Usage
 from paddock_runtime.jobs import GenerateWork, Text, Vectors, Waiting
+from paddock_runtime.server.connection import Stalled
 from tests.unit.server.driver import CHAT, STREAM, WAIT, begin, call, make_app
 from tests.unit.server.scripted import ScriptedService, Step, accepted, last, served, text
 
@@ -127,7 +128,8 @@ async def test_embeddings(form: str) -> None:
 
 
 async def test_deltas_that_are_ready_together_leave_in_one_send() -> None:
-    script = (accepted(), *(text(f"{i} ") for i in range(20)), 0.05, *(text(f"{i} ") for i in range(20)), last())
+    script: tuple[Step, ...] = (
+        accepted(), *(text(f"{i} ") for i in range(20)), 0.05, *(text(f"{i} ") for i in range(20)), last())
     answer = await call(make_app(ScriptedService(*script)), "POST", "/v1/chat/completions", STREAM)
     assert len(answer.events()) == 1 + 40 + 1 + 1
     assert len([data for data in answer.sends if data]) == 2
@@ -213,6 +215,53 @@ async def test_a_reader_that_blocks_the_send_holds_back_the_stream() -> None:
     async with asyncio.timeout(WAIT):
         await task
     assert exchange.events()[-1] == "[DONE]"
+
+
+class Stalling:
+    """A connection whose reader takes nothing any more."""
+
+    aborted = False
+
+    async def writable(self, stall: float) -> None:
+        raise Stalled
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/events"])
+@pytest.mark.parametrize("body", [CHAT, STREAM], ids=["whole", "stream"])
+async def test_a_stalled_reader_is_cut_and_is_no_bug(path: str, body: dict[str, Any],
+                                                     caplog: pytest.LogCaptureFixture) -> None:
+    service = ScriptedService(accepted(), text("a"), 60.0) if body is STREAM else ScriptedService()
+    method = "GET" if path == "/events" else "POST"
+    exchange, task = begin(make_app(service), method, path, body)
+    connection = Stalling()
+    exchange.scope["extensions"] = {"paddock.connection": connection}
+    with caplog.at_level("INFO"):
+        async with asyncio.timeout(WAIT):
+            await task
+    assert connection.aborted
+    assert not exchange.complete
+    assert [(record.__dict__["status"], record.__dict__["code"]) for record in caplog.records] == [
+        (499, "client_stalled")]
+    assert all(stream.closed.is_set() for stream in service.streams)
+
+
+async def test_the_lifecycle_s_word_that_a_reader_stalled_cuts_it_too() -> None:
+    stalled = PaddockError(Code.CLIENT_STALLED, "It read nothing for 30 s.")
+    exchange, task = begin(make_app(ScriptedService(accepted(), text("a"), 0.05, stalled)), "POST",
+                           "/v1/chat/completions", STREAM)
+    exchange.scope["extensions"] = {"paddock.connection": (connection := Open())}
+    async with asyncio.timeout(WAIT):
+        await task
+    assert connection.aborted
+    assert "error" not in exchange.body.decode()
+
+
+class Open(Stalling):
+    async def writable(self, stall: float) -> None:
+        return None
 
 
 async def test_the_work_is_prepared_from_the_revision_that_serves() -> None:

@@ -57,7 +57,7 @@ def version(locks: Path) -> str:
 
 
 def ensure(locks: Path = LOCKS) -> Path:
-    """The path of llama-server, built now if need be (about 8 minutes on 2 cores). Raises BuildError."""
+    """The path of llama-server, built now if need be (about 8 minutes on 2 idle cores). Raises BuildError."""
     folder = cache_folder(locks, os.environ)
     folder.mkdir(parents=True, exist_ok=True)
     binary = folder / "build" / "bin" / "llama-server"

@@ -107,8 +107,8 @@ class Pod:
             return made
 
         now = time.monotonic()
-        return Job(model=ModelId.parse(model if "/" in model else f"default/{model}"), request_id=f"r{time.monotonic_ns()}",
-                   tenant=tenant, fingerprint=fingerprint or f"f{time.monotonic_ns()}", hold_until=now + hold,
+        return Job(model=_id(model), request_id=f"r{time.monotonic_ns()}", tenant=tenant,
+                   fingerprint=fingerprint or f"f{time.monotonic_ns()}", hold_until=now + hold,
                    deadline=now + deadline, prepare=prepare or give)
 
     def submit(self, model: str, *arguments: Any, **options: Any) -> Stream:
@@ -121,7 +121,7 @@ class Pod:
         return await self.ask(model, work=EmbedWork(inputs=list(inputs)))
 
     def model(self, name: str) -> ModelState:
-        wanted = ModelId.parse(name if "/" in name else f"default/{name}")
+        wanted = _id(name)
         return next(state for state in self.supervisor.state().models if (state.namespace, state.name) == wanted)
 
     def phase(self, name: str) -> Phase:
@@ -141,6 +141,10 @@ class Pod:
 
     def phases(self, model: str) -> list[str]:
         return [event.data["to"] for event in self.events("phase", model)]
+
+
+def _id(name: str) -> ModelId:
+    return ModelId.parse(name if "/" in name else f"default/{name}")
 
 
 async def collect(stream: Stream) -> Answer:
@@ -170,8 +174,8 @@ async def until(condition: Callable[[], bool], what: str = "the condition") -> N
 
 
 @asynccontextmanager
-async def running(tmp_path: Path, *, memory: int = 4096 * MIB, types: Sequence[EngineType] = (), limits: Limits | None = None,
-                  **options: Any) -> AsyncIterator[Pod]:
+async def running(tmp_path: Path, *, memory: int = 4096 * MIB, types: Sequence[EngineType] = (),
+                  limits: Limits | None = None, **options: Any) -> AsyncIterator[Pod]:
     """A started pod; at the end no child of it is left."""
     limits = limits or Limits()
     bus = Bus()

@@ -6,9 +6,21 @@ from typing import Any
 
 import pytest
 
-from paddock_runtime.scheduler import Budget, Decision, Evict, EvictReason, Load, Refuse, Resident, State, Wanted, decide
+from paddock_runtime.scheduler import (
+    Budget,
+    Decision,
+    Evict,
+    EvictReason,
+    Load,
+    Refuse,
+    Resident,
+    State,
+    Wanted,
+    decide,
+)
 
-BUDGET = Budget(memory_bytes=100, concurrent_loads=2, service_seconds=5.0, points_per_second=10.0, max_wait_seconds=30.0)
+BUDGET = Budget(
+    memory_bytes=100, concurrent_loads=2, service_seconds=5.0, points_per_second=10.0, max_wait_seconds=30.0)
 NOW = 1000.0
 
 

@@ -15,7 +15,8 @@ from paddock_runtime.scheduler import Budget, Evict, EvictReason, Load, Refuse, 
 # binary fractions: virtual time adds up exactly
 LOAD_SECONDS, DRAIN_SECONDS, LONGEST_REQUEST = 2.0, 0.5, 20.0
 MEMORY = 100
-BUDGET = Budget(memory_bytes=MEMORY, concurrent_loads=2, service_seconds=4.0, points_per_second=1.0, max_wait_seconds=30.0)
+BUDGET = Budget(
+    memory_bytes=MEMORY, concurrent_loads=2, service_seconds=4.0, points_per_second=1.0, max_wait_seconds=30.0)
 
 
 @dataclass(frozen=True)
@@ -216,7 +217,8 @@ def plain(name: str, size: int, priority: int = 0) -> Kind:
 
 def test_an_endless_stream_of_important_requests_starves_nobody() -> None:
     """Five Models of high priority, always wanted and never idle, room for two; one of the lowest priority waits."""
-    world = World({kind.name: kind for kind in [*(plain(f"hot{n}", 50, 1000) for n in range(5)), plain("cold", 90, -1000)]})
+    hot = [plain(f"hot{number}", 50, 1000) for number in range(5)]
+    world = World({kind.name: kind for kind in [*hot, plain("cold", 90, -1000)]})
     for step in range(2000):
         world.arrive(f"hot{step % 5}", 1.5)
         if step == 100:

@@ -12,7 +12,28 @@ from collections.abc import Callable, Mapping, Sequence
 
 STDERR_LINES = 40
 STDERR_LINE_BYTES = 500
-_READ_LIMIT = 64 * 1024
+_LAST_WORDS_SECONDS = 1.0  # for stderr to close after the exit: a grandchild may hold it open
+
+
+class LastLines(asyncio.Protocol):
+    """The last lines that were written to a pipe, each cut to a bounded length. `closed` when the writers are gone."""
+
+    def __init__(self) -> None:
+        self.closed = asyncio.Event()
+        self._lines: deque[bytes] = deque(maxlen=STDERR_LINES)
+        self._pending = b""
+
+    def data_received(self, data: bytes) -> None:
+        *lines, pending = (self._pending + data).split(b"\n")
+        self._lines.extend(line for line in lines[-STDERR_LINES:] if line.strip())
+        self._pending = pending[:STDERR_LINE_BYTES]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed.set()
+
+    def lines(self) -> list[str]:
+        last = [self._pending] if self._pending.strip() else []
+        return [_printable(line) for line in [*self._lines, *last]][-STDERR_LINES:]
 
 
 class ChildProcess:
@@ -21,36 +42,37 @@ class ChildProcess:
     The child is a session of its own: a Ctrl-C in the terminal reaches us only, and we drain.
     """
 
-    def __init__(self, process: asyncio.subprocess.Process, transport: asyncio.Transport) -> None:
-        self._process = process
-        self._transport = transport
-        self._tail: deque[str] = deque(maxlen=STDERR_LINES)
-        self._reader = asyncio.create_task(self._read_stderr(), name=f"stderr of {process.pid}")
+    def __init__(self, process: asyncio.subprocess.Process, transport: asyncio.Transport, stderr: LastLines,
+                 pipe: asyncio.BaseTransport) -> None:
+        self._process, self._transport, self._stderr, self._pipe = process, transport, stderr, pipe
         self._ended = asyncio.create_task(self._wait(), name=f"end of {process.pid}")
 
     @classmethod
     async def start(cls, command: Callable[[int], Sequence[str]], protocol: asyncio.Protocol,
                     environment: Mapping[str, str]) -> ChildProcess:
         """Raises OSError when the program can't be started."""
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *command(theirs.fileno()), pass_fds=(theirs.fileno(),), env={**os.environ, **environment},
-                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
-                limit=_READ_LIMIT, start_new_session=True)
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-        try:
-            transport, _ = await asyncio.get_running_loop().create_connection(lambda: protocol, sock=ours)
-        except BaseException:
-            ours.close()
-            process.kill()
-            raise
-        return cls(process, transport)
+        loop = asyncio.get_running_loop()
+        async with contextlib.AsyncExitStack() as undo:
+            ours, theirs = socket.socketpair()
+            undo.callback(ours.close)
+            ours.setblocking(False)
+            with theirs:
+                read_end, write_end = os.pipe()
+                stderr = LastLines()
+                pipe, _ = await loop.connect_read_pipe(lambda: stderr, os.fdopen(read_end, "rb", buffering=0))
+                undo.callback(pipe.close)
+                try:
+                    # a pipe of our own: asyncio's would make `wait` wait for all who inherited it
+                    process = await asyncio.create_subprocess_exec(
+                        *command(theirs.fileno()), pass_fds=(theirs.fileno(),), env={**os.environ, **environment},
+                        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=write_end,
+                        start_new_session=True)
+                finally:
+                    os.close(write_end)
+            undo.callback(process.kill)
+            transport, _ = await loop.create_connection(lambda: protocol, sock=ours)
+            undo.pop_all()
+        return cls(process, transport, stderr, pipe)
 
     @property
     def pid(self) -> int:
@@ -62,7 +84,7 @@ class ChildProcess:
 
     def tail(self) -> list[str]:
         """The last lines the child wrote to stderr: its last words if it crashed."""
-        return list(self._tail)
+        return self._stderr.lines()
 
     def kill(self) -> None:
         """SIGKILL, now. The exit is seen by `ended`."""
@@ -85,23 +107,11 @@ class ChildProcess:
 
     async def _wait(self) -> int:
         code = await self._process.wait()
-        # a grandchild that kept stderr open must not keep us waiting
-        done, _ = await asyncio.wait([self._reader], timeout=1.0)
-        if not done:
-            self._reader.cancel()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stderr.closed.wait(), _LAST_WORDS_SECONDS)
+        self._pipe.close()
         self._transport.close()
         return code
-
-    async def _read_stderr(self) -> None:
-        stream = self._process.stderr
-        assert stream is not None
-        pending = b""
-        while data := await stream.read(_READ_LIMIT):
-            *lines, pending = (pending + data).split(b"\n")
-            pending = pending[-STDERR_LINE_BYTES:]
-            self._tail.extend(_printable(line) for line in lines[-STDERR_LINES:] if line.strip())
-        if pending.strip():
-            self._tail.append(_printable(pending))
 
 
 def _printable(line: bytes) -> str:

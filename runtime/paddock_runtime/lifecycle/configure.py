@@ -42,7 +42,11 @@ class Configuration:
         touched = [registry.add(entry) for entry in changes.added]
         for change in changes.changed:
             model = registry.models[change.model]
+            before = model.targets()
             registry.change(model, change.new)
+            for target in before:
+                if target not in model.targets():
+                    self._core.fetcher.stop(target)
             touched.append(model)
         removed = [registry.models[entry.id] for entry in changes.removed]
         for model in removed:

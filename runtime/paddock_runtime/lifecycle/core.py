@@ -255,6 +255,9 @@ class Core:
             self.dispatcher.admit(unit)
         self.want(model)
 
+    def refused(self, model: Model, error: PaddockError) -> None:
+        self.bus.publish(EventType.REQUEST_REFUSED, model=str(model.id), code=error.code.value)
+
     def occupied(self, unit: Unit) -> None:
         unit.engine.busy_until = float("inf")
         self.share_cores()

@@ -33,6 +33,10 @@ class Desk(Protocol):
         """A request waits that no ready context can take."""
         ...
 
+    def refused(self, model: Model, error: PaddockError) -> None:
+        """A request ended before it ran."""
+        ...
+
     def occupied(self, unit: Unit) -> None: ...
 
     def vacated(self, unit: Unit) -> None: ...
@@ -194,9 +198,12 @@ class Dispatcher:
             self.strikes.forgive(run.fingerprint)
         if run.unit is not None:
             self._leave(run, run.unit)
-        elif run in run.model.queue:
+            return
+        if run in run.model.queue:
             run.model.queue.remove(run)
             self._notice_quiet()
+        if error is not None:
+            self._desk.refused(run.model, error)
 
     def _leave(self, run: Run, unit: Unit) -> None:
         self._tell(run, Cancel)

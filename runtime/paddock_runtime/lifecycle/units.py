@@ -96,6 +96,7 @@ class Engine:
     receivers: dict[int, Receiver] = field(default_factory=dict)
     exclusive: Receiver | None = None  # a suspect that runs alone
     measured: int | None = None
+    allowed: int = 0  # what it was admitted with when it was measured, contexts that were just closed included
     error: PaddockError | None = None  # why it is being ended, if not because it is no longer needed
     stats: Stats | None = None
     steps: int = 0

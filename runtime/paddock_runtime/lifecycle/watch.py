@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from paddock_api.errors import Code, PaddockError
 from paddock_runtime.lifecycle.limits import Limits
@@ -22,7 +21,8 @@ class Learned:
 
     def see(self, engine: Engine) -> None:
         """After a measurement."""
-        excess = (engine.measured or 0) - engine.contexts_bytes - engine.estimated_bytes
+        contexts = engine.allowed - engine.weights_bytes
+        excess = (engine.measured or 0) - contexts - engine.estimated_bytes
         if excess > self._excess.get(engine.key, 0):
             self._excess[engine.key] = excess
             self._excess.move_to_end(engine.key)
@@ -36,21 +36,10 @@ class Learned:
         return min(room, estimated + self._excess.get(key, 0))
 
 
-@dataclass(frozen=True)
-class Sample:
-    """PSS by pid, as it was read."""
-
-    by_pid: dict[int, int]
-
-    @property
-    def total(self) -> int:
-        return sum(self.by_pid.values())
-
-
 def over_charge(engine: Engine, limits: Limits) -> int:
     """Bytes by which a child exceeds what it may; 0 when it does not."""
-    allowance = max(limits.over_charge_fraction * engine.admitted_bytes, limits.over_charge_bytes)
-    return max(0, (engine.measured or 0) - engine.admitted_bytes - int(allowance))
+    allowance = max(limits.over_charge_fraction * engine.allowed, limits.over_charge_bytes)
+    return max(0, (engine.measured or 0) - engine.allowed - int(allowance))
 
 
 def to_end(engines: Iterable[Engine], budget: int, limits: Limits) -> list[tuple[Engine, PaddockError]]:
@@ -70,13 +59,13 @@ def to_end(engines: Iterable[Engine], budget: int, limits: Limits) -> list[tuple
 
 
 def _excess(engine: Engine) -> int:
-    return (engine.measured or 0) - engine.admitted_bytes
+    return (engine.measured or 0) - engine.allowed
 
 
 def _too_much(engine: Engine) -> PaddockError:
     return PaddockError(
         Code.ENGINE_OOM, f"the engine took {(engine.measured or 0) // _MIB} MiB, but was charged "
-        f"{engine.admitted_bytes // _MIB} MiB; it was ended before it could harm others, and is charged more next time")
+        f"{engine.allowed // _MIB} MiB; it was ended before it could harm others, and is charged more next time")
 
 
 def hung(engine: Engine, now: float, limits: Limits) -> PaddockError | None:

@@ -17,6 +17,7 @@ from paddock_runtime.system.memory import measure
 
 _log = logging.getLogger(__name__)
 _LAG = 3.0  # seconds; a tick that comes later than this says that we were stopped, not the children
+_RESYNC = 10  # ticks; then the whole state is looked at again, whether or not anything seems to have happened
 _TOLD = 1 << 20  # bytes by which memory must differ to be told again
 
 
@@ -24,6 +25,7 @@ class Watcher:
     def __init__(self, core: Core, *, measure: Callable[..., dict[int, int]] = measure) -> None:
         self._core, self._measure = core, measure
         self._told: tuple[int, int] = (0, 0)
+        self._ticks = 0
 
     async def watch_memory(self) -> None:
         while True:
@@ -51,14 +53,15 @@ class Watcher:
     async def sample(self) -> None:
         """Measures every child, learns from it, and ends who takes too much."""
         core = self._core
-        pids = [engine.pid for engine in core.pool.engines.values() if engine.pid is not None]
-        sizes = await asyncio.to_thread(self._measure, pids)
+        admitted = {engine.pid: engine.admitted_bytes for engine in core.pool.engines.values()}
+        sizes = await asyncio.to_thread(self._measure, [pid for pid in admitted if pid is not None])
         grown = False
         for engine in core.pool.engines.values():
             size = sizes.get(engine.pid or 0)
             if size is not None:
                 before = engine.charged_bytes
                 engine.measured = size
+                engine.allowed = max(admitted[engine.pid], engine.admitted_bytes)
                 grown = grown or engine.charged_bytes > before
                 core.learned.see(engine)
         for engine, error in to_end(core.pool.engines.values(), core.memory_bytes, core.limits):
@@ -82,6 +85,9 @@ class Watcher:
             if error is not None and engine.stage is not EngineStage.ENDING:
                 core.pool.kill(engine, error)
         core.dispatcher.end_stalled()
+        self._ticks += 1
+        if self._ticks % _RESYNC == 0:
+            core.poke()
         for model in list(core.failing):
             core.refresh(model)
 

@@ -40,10 +40,12 @@ test-unit: install-dev ## Only the fast tests
 
 .PHONY: lint
 lint: install-dev ## ruff, mypy --strict, import contracts, drift of generated files
-	@.venv/bin/ruff check .
-	@.venv/bin/mypy
-	@.venv/bin/lint-imports --no-logo
-	@.venv/bin/python crds/generate.py --check
+	@failed=""; \
+	.venv/bin/ruff check . || failed+=" ruff"; \
+	.venv/bin/mypy || failed+=" mypy"; \
+	.venv/bin/lint-imports --no-logo || failed+=" lint-imports"; \
+	.venv/bin/python crds/generate.py --check || failed+=" crds"; \
+	if [[ -n "$$failed" ]]; then echo "lint failed:$$failed" >&2; exit 1; fi
 
 .PHONY: crds
 crds: install-dev ## Write crds/ and docs/reference/ from the types of paddock_api

@@ -29,7 +29,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="t", omit_def
 # --- what the supervisor asks -----------------------------------------------------------------
 
 
-class Load(Message, tag="load"):
+class Load(Message, frozen=True, tag="load"):
     """Map the weights. `paths` holds the shards in order; `options` belong to the engine type."""
 
     paths: list[str]
@@ -52,16 +52,16 @@ class ContextOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     adapters: dict[str, float] = {}
 
 
-class OpenContext(Message, tag="open"):
+class OpenContext(Message, frozen=True, tag="open"):
     context: int
     options: ContextOptions
 
 
-class CloseContext(Message, tag="close"):
+class CloseContext(Message, frozen=True, tag="close"):
     context: int
 
 
-class Threads(Message, tag="threads"):
+class Threads(Message, frozen=True, tag="threads"):
     """From the next step on, compute with this many threads."""
 
     count: int
@@ -91,7 +91,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ignore_eos: bool = False
 
 
-class Generate(Message, tag="gen"):
+class Generate(Message, frozen=True, tag="gen"):
     """One sequence. `n` choices are n of these with one prompt, sent together: the prefix cache makes them one prefill.
 
     `salt` keeps prefixes of different Models and tenants apart. `grammar` is GBNF, `json_schema` a JSON
@@ -110,7 +110,7 @@ class Generate(Message, tag="gen"):
     json_schema: str | None = None
 
 
-class Embed(Message, tag="embed"):
+class Embed(Message, frozen=True, tag="embed"):
     """Embed every input; the answer keeps their order."""
 
     id: int
@@ -118,23 +118,23 @@ class Embed(Message, tag="embed"):
     inputs: list[str | list[int]]
 
 
-class Cancel(Message, tag="cancel"):
+class Cancel(Message, frozen=True, tag="cancel"):
     """Forget a request. The child answers nothing more about it, from the next step on."""
 
     id: int
 
 
-class Pause(Message, tag="pause"):
+class Pause(Message, frozen=True, tag="pause"):
     """The reader of this request is slow: compute no further tokens for it until `Resume`."""
 
     id: int
 
 
-class Resume(Message, tag="resume"):
+class Resume(Message, frozen=True, tag="resume"):
     id: int
 
 
-class Inspect(Message, tag="inspect"):
+class Inspect(Message, frozen=True, tag="inspect"):
     """Ask for `Stats` now."""
 
 
@@ -144,13 +144,13 @@ Command = Load | OpenContext | CloseContext | Threads | Generate | Embed | Cance
 # --- what the child reports -------------------------------------------------------------------
 
 
-class Hello(Message, tag="hello"):
+class Hello(Message, frozen=True, tag="hello"):
     protocol: int
     engine: str
     version: str
 
 
-class Progress(Message, tag="progress"):
+class Progress(Message, frozen=True, tag="progress"):
     """`fraction` of the load, 0…1."""
 
     fraction: float
@@ -174,19 +174,19 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     add_bos: bool
 
 
-class Loaded(Message, tag="loaded"):
+class Loaded(Message, frozen=True, tag="loaded"):
     facts: ModelFacts
     seconds: float
 
 
-class LoadFailed(Message, tag="load_failed"):
+class LoadFailed(Message, frozen=True, tag="load_failed"):
     """`code` is a word of `paddock_api.errors.Code`. The child ends after this."""
 
     code: str
     message: str
 
 
-class ContextOpened(Message, tag="opened"):
+class ContextOpened(Message, frozen=True, tag="opened"):
     context: int
     context_length: int
     cache_tokens: int
@@ -195,13 +195,13 @@ class ContextOpened(Message, tag="opened"):
     compute_bytes: int
 
 
-class ContextFailed(Message, tag="open_failed"):
+class ContextFailed(Message, frozen=True, tag="open_failed"):
     context: int
     code: str
     message: str
 
 
-class ContextClosed(Message, tag="closed"):
+class ContextClosed(Message, frozen=True, tag="closed"):
     context: int
 
 
@@ -237,14 +237,14 @@ class Delta(msgspec.Struct, frozen=True, array_like=True):
     stopped_by: str | None = None
 
 
-class Step(Message, tag="step"):
+class Step(Message, frozen=True, tag="step"):
     """All text that one decode step brought. `number` counts the decode thread's steps."""
 
     number: int
     deltas: list[Delta]
 
 
-class Started(Message, tag="started"):
+class Started(Message, frozen=True, tag="started"):
     """A sequence got its place: its prompt has this many tokens, of which so many need no computing."""
 
     id: int
@@ -252,7 +252,7 @@ class Started(Message, tag="started"):
     cached_tokens: int
 
 
-class Rejected(Message, tag="rejected"):
+class Rejected(Message, frozen=True, tag="rejected"):
     """A request that cannot be run. `code` is a word of `paddock_api.errors.Code`; `param` names the field."""
 
     id: int
@@ -261,7 +261,7 @@ class Rejected(Message, tag="rejected"):
     param: str | None = None
 
 
-class Embedded(Message, tag="embedded"):
+class Embedded(Message, frozen=True, tag="embedded"):
     """`vectors`: little-endian float32, `dimensions` each; `tokens` counts all inputs."""
 
     id: int
@@ -286,7 +286,7 @@ class ContextStats(msgspec.Struct, frozen=True, kw_only=True):
     prefix_evictions: int
 
 
-class Stats(Message, tag="stats"):
+class Stats(Message, frozen=True, tag="stats"):
     """Sent each second and on `Inspect`. `step` and `busy` tell the watchdog a stuck decode thread from an idle one."""
 
     step: int
@@ -310,8 +310,8 @@ Report = (
 )
 
 _encoder = msgspec.msgpack.Encoder()
-_commands = msgspec.msgpack.Decoder(Command)
-_reports = msgspec.msgpack.Decoder(Report)
+_commands: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)
+_reports: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
 
 
 def encode(message: Message) -> bytes:

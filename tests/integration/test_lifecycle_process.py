@@ -63,7 +63,7 @@ async def test_words_that_are_no_protocol_end_it(garbage: str) -> None:
     client, process, reports = await started(HELLO + f"connection.sendall({garbage})\ntime.sleep(1000)")
     assert await asyncio.wait_for(process.ended(), 60) == -9
     assert client.fault is not None
-    assert len(reports) == 1
+    assert [type(report) for report in reports] in ([Hello], [])  # none if both came in one piece
 
 
 async def test_its_last_words_are_kept_within_bounds_and_made_printable() -> None:

@@ -16,8 +16,8 @@ from typing import TypeVar
 from paddock_runtime.engine.protocol import (
     Cancel,
     Command,
-    ContextOptions,
     ContextOpened,
+    ContextOptions,
     ContextStats,
     Embed,
     Embedded,
@@ -166,7 +166,7 @@ class EngineProcess:
         return [command.id for command in commands]
 
     def ask(self, prompt: str | list[int], **options: object) -> Answer:
-        (number,) = self.generate_all([prompt], **options)  # type: ignore[arg-type,list-item]
+        (number,) = self.generate_all([prompt], **options)  # type: ignore[arg-type]
         return self.wait(number)[0]
 
     def embed(self, *inputs: str, context: int = 0) -> Answer:

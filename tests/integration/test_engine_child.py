@@ -144,9 +144,15 @@ def test_a_grammar_is_kept_to(gemma: EngineProcess) -> None:
     assert answer.finish == "stop"
 
 
-@pytest.mark.parametrize("grammar", ["root ::= " + "(" * 60_000 + '"a"' + ")" * 60_000,
-                                     "\n".join(f"r{n} ::= r{n + 1}" for n in range(3000)) + '\nroot ::= r0\nr3000 ::= "a"',
-                                     "root ::= undefined", "not a grammar"], ids=["nested", "chain", "undefined", "garbage"])
+BAD_GRAMMARS = {
+    "nested": "root ::= " + "(" * 60_000 + '"a"' + ")" * 60_000,
+    "chain": "\n".join(f"r{n} ::= r{n + 1}" for n in range(3000)) + '\nroot ::= r0\nr3000 ::= "a"',
+    "undefined": "root ::= undefined",
+    "garbage": "not a grammar",
+}
+
+
+@pytest.mark.parametrize("grammar", list(BAD_GRAMMARS.values()), ids=list(BAD_GRAMMARS))
 def test_a_bad_grammar_is_refused_and_the_child_lives(gemma: EngineProcess, grammar: str) -> None:
     answer = gemma.ask("x", grammar=grammar)
     assert answer.rejected is not None
@@ -231,7 +237,9 @@ def test_salts_keep_tenants_apart(gemma: EngineProcess) -> None:
     first = gemma.ask(prompt, salt="a", max_tokens=1)
     again = gemma.ask(prompt, salt="a", max_tokens=1)
     other = gemma.ask(prompt, salt="b", max_tokens=1)
-    assert first.usage is not None and again.usage is not None and other.usage is not None
+    assert first.usage is not None
+    assert again.usage is not None
+    assert other.usage is not None
     assert (first.usage.cached_tokens, other.usage.cached_tokens) == (0, 0)
     assert again.usage.cached_tokens == again.usage.prompt_tokens - 1
 
@@ -271,7 +279,8 @@ def test_embeddings_are_the_same_alone_and_in_company(minilm: EngineProcess) -> 
     texts = [f"Sentence number {number} about {'rain ' * number}" for number in range(40)]
     together = minilm.embed(*texts).embedded
     alone = minilm.embed(texts[33]).embedded
-    assert together is not None and alone is not None
+    assert together is not None
+    assert alone is not None
     a, b = (np.frombuffer(data, "<f4") for data in (together.vectors[33], alone.vectors[0]))
     assert float(a @ b) > 0.9999
 
@@ -286,7 +295,8 @@ def test_an_over_long_embedding_input_is_refused_not_fatal(minilm: EngineProcess
 
 def test_each_kind_refuses_the_others_work(gemma: EngineProcess, minilm: EngineProcess) -> None:
     generated, embedded = minilm.ask("x"), gemma.embed("x")
-    assert generated.rejected is not None and embedded.rejected is not None
+    assert generated.rejected is not None
+    assert embedded.rejected is not None
     assert generated.rejected.code == embedded.rejected.code == "unsupported"
     assert "embeddings" in embedded.rejected.message
 

@@ -170,8 +170,8 @@ def test_preempted_sequences_go_on_unseen(case: tuple[Weights, ContextOptions]) 
         tight.finish(*runs)
         preempted = tight.generator.preemptions
         youngest = runs[-1]
-    if weights.memory_class not in ("recurrent",):
-        assert preempted > 0  # 3 × 210 tokens do not fit into 512 cells
+    if weights.memory_class != "recurrent":
+        assert preempted > 0  # three times 210 tokens do not fit into 512 cells
     for run, prompt in zip(runs, prompts, strict=True):
         assert len(run.rows) == 60 or run.deltas[-1].finish == "stop"
         floor = floor_of(weights, options, prompt)

@@ -68,7 +68,7 @@ class Threads(Message, frozen=True, tag="threads"):
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One request's sampler chain. Off is: temperature 0 = greedy, top_k 0, top_p 1, min_p 0, penalties 0 (repeat 1)."""
+    """A request's sampler chain. Off is: temperature 0 = greedy, top_k 0, top_p 1, min_p 0, penalties 0, repeat 1."""
 
     temperature: float = 0.8
     top_k: int = 40

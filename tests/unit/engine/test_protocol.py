@@ -24,7 +24,8 @@ from paddock_runtime.engine.protocol import (
 
 COMMANDS: list[Command] = [
     Cancel(id=7),
-    Generate(id=1, context=0, salt="a/b\n", prompt="héllo \U0001f600", sampling=Sampling(seed=0, logit_bias={5: -100.0})),
+    Generate(id=1, context=0, salt="a/b\n", prompt="héllo \U0001f600",
+             sampling=Sampling(seed=0, logit_bias={5: -100.0})),
     Generate(id=2, context=0, salt="", prompt=[1, 2, 3], max_tokens=0, stop=["x"]),
 ]
 

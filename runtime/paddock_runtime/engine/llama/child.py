@@ -94,7 +94,10 @@ class Child:
 
     def _work(self) -> None:
         """Take all commands, then one step of each busy context."""
-        progressed = any([self._step(runner) for runner in list(self._runners.values()) if runner.busy])
+        progressed = False
+        for runner in list(self._runners.values()):
+            if runner.busy:
+                progressed |= self._step(runner)
         busy = any(runner.busy for runner in self._runners.values())
         try:
             timeout = None if not busy else _NOTHING_TO_DO_SECONDS
@@ -124,33 +127,44 @@ class Child:
             case OpenContext():
                 self._open(item)
             case CloseContext(context=number):
-                runner = self._runners.pop(number, None)
-                if runner is not None:
-                    runner.close()
-                self._send(ContextClosed(context=number))
+                self._close(number)
             case Threads(count=count):
-                self._threads = count
-                for runner in self._runners.values():
-                    runner.set_threads(count)
-            case Cancel(id=number):
-                for runner in self._runners.values():
-                    runner.cancel(number)
-            case Pause(id=number) | Resume(id=number):
-                for runner in self._runners.values():
-                    runner.pause(number, paused=isinstance(item, Pause))
+                self._change_threads(count)
+            case Cancel() | Pause() | Resume():
+                self._steer(item)
             case Inspect():
                 self._send(self._stats())
             case Generate() | Embed():
                 raise AssertionError("the reader prepares these")
 
+    def _steer(self, command: Cancel | Pause | Resume) -> None:
+        """A word about one request: the others don't know it and do nothing."""
+        for runner in self._runners.values():
+            if isinstance(command, Cancel):
+                runner.cancel(command.id)
+            else:
+                runner.pause(command.id, paused=isinstance(command, Pause))
+
+    def _change_threads(self, count: int) -> None:
+        self._threads = count
+        for runner in self._runners.values():
+            runner.set_threads(count)
+
+    def _close(self, number: int) -> None:
+        runner = self._runners.pop(number, None)
+        if runner is not None:
+            runner.close()
+        self._send(ContextClosed(context=number))
+
     def _submit(self, number: int, request: Sequence | Embedding) -> None:
         runner = self._runners.get(number)
-        if isinstance(runner, Generator) and isinstance(request, Sequence):
-            runner.submit(request)
-        elif isinstance(runner, Encoder) and isinstance(request, Embedding):
-            runner.submit(request)
-        else:
-            self._send(_no_context(request.id, number))
+        match runner, request:
+            case Generator(), Sequence():
+                runner.submit(request)
+            case Encoder(), Embedding():
+                runner.submit(request)
+            case _:  # the context was closed, or another opened under its number, while this was prepared
+                self._send(_no_context(request.id, number))
 
     def _load(self, command: Load) -> None:
         began = time.monotonic()
@@ -221,7 +235,7 @@ class Child:
             self._inbox.put(_Ready(command.context, request))
         except Refused as error:
             self._send(Rejected(id=command.id, code=error.code, message=error.message, param=error.param))
-        except Exception as error:  # preparing touches nothing shared: only this request fails
+        except Exception as error:  # noqa: BLE001 - preparing touches nothing shared: only this request fails
             traceback.print_exc()
             self._send(Rejected(id=command.id, code="internal_error", message=f"could not prepare: {error!r}"))
 

@@ -160,7 +160,7 @@ class Context:
         return Decoded(result)
 
     def logits(self, rows: int) -> Floats:
-        """The outputs of the last decode, in batch order: (rows, vocabulary) float32, valid and writable until the next."""
+        """The outputs of the last decode in batch order: (rows, vocabulary) float32, writable, valid until the next."""
         pointer = lib.llama_get_logits(self.handle)
         flat = np.ctypeslib.as_array(pointer, (rows * self.weights.vocabulary,))
         return flat.reshape(rows, self.weights.vocabulary)

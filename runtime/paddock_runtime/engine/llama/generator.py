@@ -150,7 +150,8 @@ class Generator:
                 sequence.started = True
                 sequence.cached_tokens = match.ready
                 sequence.sampler.prime(sequence.tokens)
-                messages.append(Started(id=sequence.id, prompt_tokens=sequence.prompt_tokens, cached_tokens=match.ready))
+                messages.append(Started(
+                    id=sequence.id, prompt_tokens=sequence.prompt_tokens, cached_tokens=match.ready))
         return messages
 
     def _rather_waits(self, sequence: Sequence, match: Match) -> bool:

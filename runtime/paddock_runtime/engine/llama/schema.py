@@ -75,6 +75,7 @@ class Converter:
         self._root = root
         self._rules: dict[str, str] = {}
         self._refs: dict[str, str] = {}
+        self._referenced: list[tuple[str, Any]] = []
         self._next: dict[str, int] = {}
         self._steps = 0
         self._bytes = 0
@@ -83,6 +84,9 @@ class Converter:
         """The whole grammar. Raises GrammarRefused."""
         try:
             top = self._visit(self._root, "root", 0)
+            while self._referenced:
+                name, target = self._referenced.pop()
+                self._define(name, self._visit(target, name, 0))
         except RecursionError:
             raise GrammarRefused(f"The JSON schema is nested deeper than {MAX_DEPTH}.") from None
         return "\n".join([f"root ::= {top}", *(f"{name} ::= {body}" for name, body in self._rules.items())]) + "\n"
@@ -127,7 +131,7 @@ class Converter:
             if keyword in schema and schema[keyword] not in (None, {}, [], False):
                 raise GrammarRefused(f"The JSON schema's keyword {keyword!r} (in {name}) is not supported.")
         if "$ref" in schema:
-            return self._reference(schema["$ref"], depth)
+            return self._reference(schema["$ref"])
         if "const" in schema:
             return self._values([schema["const"]], name)
         if "enum" in schema:
@@ -147,7 +151,7 @@ class Converter:
             return self._define(self._name(name), " | ".join(ways) or _nothing(name))
         if kind is None:
             return self._primitive("value")
-        if kind not in _TYPES:
+        if not isinstance(kind, str) or kind not in _TYPES:
             raise GrammarRefused(f"The JSON schema's type {str(kind)[:40]!r} (in {name}) is unknown.")
         if kind == "object":
             return self._object(schema, name, depth)
@@ -213,11 +217,11 @@ class Converter:
                 raise GrammarRefused(f"The JSON schema's $ref {reference[:80]!r} points nowhere.")
         return node
 
-    def _reference(self, reference: Any, depth: int) -> str:
+    def _reference(self, reference: Any) -> str:
         target = self._resolve(reference)
         if reference not in self._refs:
             self._refs[reference] = name = self._name(reference.split("/")[-1])
-            self._define(name, self._visit(target, name, depth + 1))
+            self._referenced.append((name, target))  # later: chains of references must not nest, circles must end
         return self._refs[reference]
 
     def _values(self, values: list[Any], name: str) -> str:

@@ -69,7 +69,7 @@ def fingerprint(profile: str) -> str:
     """What `.venv` depends on: locks, packaging, this machine and the place of the checkout."""
     digest = hashlib.sha256("\n".join([str(ROOT), sys.version, llama_wheel.key(LOCKS)]).encode())
     packaging = [ROOT / "pyproject.toml", Path(__file__), Path(llama_wheel.__file__)]
-    for path in sorted([*packaging, *(LOCKS / lock for lock in PROFILES[profile])]):
+    for path in [*packaging, *(LOCKS / lock for lock in PROFILES[profile])]:
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

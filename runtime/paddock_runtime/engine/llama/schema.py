@@ -12,32 +12,11 @@ from typing import Any
 
 from paddock_runtime.engine.llama.gbnf import MAX_BYTES, MAX_DEPTH, MAX_REPETITIONS, GrammarRefused
 from paddock_runtime.engine.llama.pattern import literal, pattern_to_gbnf
+from paddock_runtime.engine.llama.primitives import PRIMITIVES, needs
 
 MAX_STEPS = 10_000  # schemas visited, each time they are
 MAX_VALUES = 2_000  # of one enum
 
-_HEX4 = "[0-9a-fA-F]{4}"
-PRIMITIVES: dict[str, str] = {
-    "space": '" "?',
-    "boolean": '("true" | "false") space',
-    "null": '"null" space',
-    "integral": '"0" | [1-9] [0-9]{0,15}',
-    "integer": '"-"? integral space',
-    "number": '"-"? integral ("." [0-9]{1,16})? ([eE] [-+]? [0-9]{1,3})? space',
-    "char": r'[^"\\\x00-\x1F\x7F] | "\\" (["\\/bfnrt] | "u" ' + _HEX4 + ")",
-    "string": r'"\"" char* "\"" space',
-    "value": "object | array | string | number | boolean | null",
-    "object": '"{" space (string ":" space value ("," space string ":" space value)*)? "}" space',
-    "array": '"[" space (value ("," space value)*)? "]" space',
-    "uuid": rf'"\"" {_HEX4} {_HEX4} "-" {_HEX4} "-" {_HEX4} "-" {_HEX4} "-" {_HEX4} {_HEX4} {_HEX4} "\"" space',
-    "day": '[0-9]{4} "-" ("0" [1-9] | "1" [0-2]) "-" ("0" [1-9] | [1-2] [0-9] | "3" [0-1])',
-    "clock": '([01] [0-9] | "2" [0-3]) ":" [0-5] [0-9] ":" [0-5] [0-9] ("." [0-9]{3})? '
-             '("Z" | [+-] ([01] [0-9] | "2" [0-3]) ":" [0-5] [0-9])',
-    "date": r'"\"" day "\"" space',
-    "time": r'"\"" clock "\"" space',
-    "date-time": r'"\"" day "T" clock "\"" space',
-}
-_WORD = re.compile(r"[a-z]+(?:-[a-z]+)*")
 _FORMATS = {"uuid", "date", "time", "date-time"}
 _TYPES = {"object", "array", "string", "integer", "number", "boolean", "null"}
 _IMPLIED = {"properties": "object", "required": "object", "additionalProperties": "object",
@@ -115,7 +94,7 @@ class Converter:
     def _primitive(self, name: str) -> str:
         if name not in self._rules:
             self._define(name, PRIMITIVES[name])
-            for word in _WORD.findall(re.sub(r'"(?:[^"\\]|\\.)*"|\[[^]]*\]', "", PRIMITIVES[name])):
+            for word in needs(name):
                 self._primitive(word)
         return name
 

@@ -57,6 +57,10 @@ REFUSED = {
     "a rule that leads nowhere": ("root ::= b root\nb ::= c\nc ::= []", "never begin"),
     "two ways each, distinct": (ladder('R "x" | R "y"'), "ways"),
     "two ways each, alike": (ladder("R | R"), "ways"),
+    "ways that double with each character": ('root ::= "a" (root "x" | root "y") | "b"', "too ambiguous"),
+    "the same behind a word": ('root ::= "go" p\np ::= "abc" (p "x" | [d-f] | p "y") | "b"', "too ambiguous"),
+    "the same without recursion": (ladder('"a" (R "x" | R "y")'), "too ambiguous"),
+    "the same by tokens": ("root ::= <[5]> (root <[6]> | root <[7]>)", "too ambiguous"),
     "an undefined rule": ("root ::= foo", "foo"),
     "no root": ('a ::= "b"', "no rule named root"),
     "an unterminated string": ('root ::= "abc', "does not end"),
@@ -99,6 +103,12 @@ root ::= ws ( item | [^a-z\\]\\-] | . )+ "\\x41\\u00e9\\U0001F600\\n\\t\\r\\\\\\
   item ::= "é😀" {2} | "x"{ 1 , } |
     "y"{1,3} | [-a] | [a-] | [] | ""
 ws ::= [ \\t\\n]*\r\nunused ::= root\r\n''',
+    "alternatives that begin alike": """root ::= statement*
+statement ::= "if (" e ") " statement ("else " statement)? | "{" statement* "}" | simple
+simple ::= name " = " e ";" | name "(" (e ("," e)*)? ");"
+e ::= t (("+" | "-") t)*
+t ::= name | name "(" e ")" | name "[" e "]" | [0-9]+ | [0-9]+ "." [0-9]+ | "(" e ")" | "-" t
+name ::= [a-z] [a-z0-9]*""",
     "a redefined rule": 'root ::= a\na ::= "x"\na ::= "y"',
     "json": r'''root   ::= object
 value  ::= object | array | string | number | ("true" | "false" | "null") ws

@@ -7,6 +7,7 @@ has no limits on either. This parser does the same expansion, counting instead o
 from __future__ import annotations
 
 import re
+from typing import Literal, NamedTuple
 
 MAX_BYTES = 64 << 10
 MAX_DEPTH = 100  # nested groups
@@ -16,8 +17,17 @@ MAX_ELEMENTS = 200_000  # characters, ranges and references of all expanded rule
 MAX_REPETITIONS = 2_000  # also of repetitions inside each other
 MAX_NAME = 1_024
 
-# An item of an alternative: a rule's number, or minus the number of elements of a terminal (at least one).
+# An item of an alternative: a rule's number, or -1 - the number of a terminal.
 Alternative = list[int]
+
+
+class Terminal(NamedTuple):
+    """A string, a class (`negated` or not), any character, or one token. `body` is as written, without its quotes."""
+
+    kind: Literal["string", "class", "any", "token"]
+    body: str = ""
+    negated: bool = False
+    elements: int = 1
 
 
 class GrammarRefused(Exception):
@@ -31,7 +41,7 @@ class GrammarRefused(Exception):
 _ESCAPE = r'\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[trn\\"\[\]-])'
 _LITERAL = re.compile(rf'"((?:[^"\\]|{_ESCAPE})*+)"')
 _CLASS = re.compile(rf"\[\^?((?:[^\]\\]|{_ESCAPE})*+)\]")
-_CHARACTER = re.compile(rf"[^\\]|{_ESCAPE}")
+CHARACTER = re.compile(rf"[^\\]|{_ESCAPE}")
 _NAME = re.compile(r"[a-zA-Z0-9-]+")
 _TOKEN = re.compile(r"!?<(?:\[([0-9]{1,10})\]|(?!\[)[^>]*)>")
 _REPETITION = re.compile(r"\{([0-9]+)(,)?([0-9]+)?\}")
@@ -46,6 +56,7 @@ class Grammar:
     def __init__(self) -> None:
         self.names: dict[str, int] = {}
         self.rules: dict[int, list[Alternative]] = {}
+        self.terminals: list[Terminal] = []
         self.owners: list[str] = []  # by number: the written rule that it belongs to
         self._elements = 0
 
@@ -62,6 +73,15 @@ class Grammar:
             raise GrammarRefused(f"The grammar's groups and repetitions expand to more than {MAX_EXPANDED_RULES:,} "
                                  "rules: use fewer or smaller repetitions.")
         return len(self.owners) - 1
+
+    def terminal(self, terminal: Terminal) -> int:
+        """The item that stands for it."""
+        self.terminals.append(terminal)
+        return -len(self.terminals)
+
+    def weight(self, items: Alternative) -> int:
+        """What llama.cpp stores for them, in elements."""
+        return sum(1 if item >= 0 else self.terminals[-1 - item].elements for item in items)
 
     def charge(self, elements: int) -> None:
         self._elements += elements
@@ -167,37 +187,38 @@ class _Parser:
                 inside = max(1, len(self._grammar.owners) - before) if first == "(" else 1
                 start = len(items)
                 items += symbol
-                self._grammar.charge(sum(max(1, -item) for item in symbol))
+                self._grammar.charge(self._grammar.weight(symbol))
             self._space(depth > 0)
 
     def _symbol(self, first: str, depth: int) -> Alternative | None:
         """The next symbol as no item (it is empty) or one; None at the end of the sequence."""
         if first == '"':
-            return self._terminal(_LITERAL, "the string does not end, or holds an unknown escape")
+            return self._terminal("string", _LITERAL)
         if first == "[":
-            return self._terminal(_CLASS, "the character class does not end, or holds an unknown escape")
+            return self._terminal("class", _CLASS)
         if first == "(":
             return [self._group(depth)]
         if first == ".":
             self._at += 1
-            return [-1]
+            return [self._grammar.terminal(Terminal("any"))]
         if first and first in "<!":
             found = _TOKEN.match(self._text, self._at)
             if found is None or int(found[1] or 0) >= 1 << 32:
                 raise self._refuse("expecting a token, <text> or <[number]>")
             self._at = found.end()
-            return [-1]
+            return [self._grammar.terminal(Terminal("token"))]
         if _NAME.match(first):
             return [self._grammar.symbol(self._name())]
         return None
 
-    def _terminal(self, pattern: re.Pattern[str], problem: str) -> Alternative:
+    def _terminal(self, kind: Literal["string", "class"], pattern: re.Pattern[str]) -> Alternative:
         found = pattern.match(self._text, self._at)
         if found is None:
-            raise self._refuse(problem)
+            raise self._refuse(f"the {kind} does not end, or holds an unknown escape")
         self._at = found.end()
-        elements = sum(1 for _ in _CHARACTER.finditer(found[1]))
-        return [-elements] if elements else []
+        elements = sum(1 for _ in CHARACTER.finditer(found[1]))
+        negated = found[0].startswith("[^")
+        return [self._grammar.terminal(Terminal(kind, found[1], negated, elements))] if elements else []
 
     def _group(self, depth: int) -> int:
         if depth == MAX_DEPTH:
@@ -235,7 +256,7 @@ class _Parser:
         """S{m,n} as llama.cpp expands it: m copies, then S' ::= S S'' |, … (n - m further rules)."""
         grammar = self._grammar
         optional = 1 if maximum is None else maximum - minimum
-        weight = sum(max(1, -item) for item in items)
+        weight = grammar.weight(items)
         grammar.charge(max(0, minimum - 1) * weight + optional * (weight + 2))
         last: int | None = None
         for _ in range(optional):

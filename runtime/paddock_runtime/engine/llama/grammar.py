@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from graphlib import CycleError, TopologicalSorter
 
 from paddock_runtime.engine.llama.gbnf import Alternative, Grammar, GrammarRefused, parse
+from paddock_runtime.engine.llama.growth import grows
 from paddock_runtime.engine.llama.schema import Converter, load_schema
 
 __all__ = ["JSON_OBJECT_SCHEMA", "GrammarRefused", "check_gbnf", "schema_to_gbnf"]
@@ -19,6 +21,7 @@ JSON_OBJECT_SCHEMA = '{"type": "object"}'
 Rules = dict[int, list[Alternative]]
 
 
+@lru_cache(maxsize=32)  # a client sends the same grammar again and again; at most 2 MiB of text
 def check_gbnf(text: str) -> None:
     """Raises GrammarRefused if llama.cpp could not take this grammar, or would crash, hang or explode on it.
 
@@ -37,8 +40,12 @@ def check_gbnf(text: str) -> None:
         refused = set(_leftmost(alternatives, directly_empty))
         left[number] = [edge for edge in left[number] if edge[0] != number or not edge[1] or edge in refused]
     _refuse_wide(grammar, left)
+    if grows(grammar):
+        raise GrammarRefused("The grammar is too ambiguous: the ways to read one text multiply with its length. "
+                             "Give alternatives that begin alike a common rule.")
 
 
+@lru_cache(maxsize=32)
 def schema_to_gbnf(document: str) -> str:
     """The grammar of a JSON schema (its text), checked as by `check_gbnf`. Raises GrammarRefused.
 

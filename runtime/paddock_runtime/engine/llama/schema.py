@@ -289,14 +289,17 @@ def _listed(heads: list[str], item: str, low: int, high: int | None) -> str:
     return body if low else f"({body})?"
 
 
-def _one_of(texts: list[str]) -> str:
-    """Alternatives; many are grouped by their first different character, since each way costs at every token."""
-    if len(texts) <= 32:
+def _one_of(texts: list[str], depth: int = 0) -> str:
+    """Alternatives; many become a tree of their first characters, since each way to go on costs at every token."""
+    if len(texts) <= 32 or depth == 16:
         return " | ".join(literal(text) for text in texts)
+    first, last = min(texts), max(texts)
+    shared = next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
     groups: dict[str, list[str]] = {}
     for text in texts:
-        groups.setdefault(text[:2], []).append(text[2:])
-    return " | ".join(f"{literal(head)} ({' | '.join(map(literal, tails))})" for head, tails in groups.items())
+        groups.setdefault(text[shared : shared + 1], []).append(text[shared + 1 :])
+    ways = " | ".join(f"{literal(head)} ({_one_of(tails, depth + 1)})" for head, tails in groups.items())
+    return f"{literal(texts[0][:shared])} ({ways})"
 
 
 def _get(schema: Schema, key: str, kind: type[Any], name: str) -> Any:

@@ -14,6 +14,7 @@ from paddock_api.identity import ModelId
 from paddock_api.state import Phase
 from paddock_runtime.engine.types import Charge
 from paddock_runtime.jobs import Accepted, Served, Vectors, Waiting, Work
+from paddock_runtime.lifecycle.units import Unit
 from tests.lifecycle_kit import (
     MIB,
     Faulty,
@@ -134,6 +135,7 @@ async def test_a_busy_model_hands_over_after_its_turn(tmp_path: Path, tiny: Tiny
         done.set()
         assert {code for codes in await asyncio.gather(*clients) for code in codes} == {None}
         assert "Draining" in pod.phases("a")
+        assert {event.data["requests"] for event in pod.events("engine_ended")} == {0}, "nobody was in it when it went"
 
 
 async def test_idle_models_leave_and_young_ones_stay(tmp_path: Path, tiny: Tiny) -> None:
@@ -248,15 +250,17 @@ async def test_a_client_that_leaves_does_not_cancel_the_load_of_others(tmp_path:
 
 async def test_a_reader_that_is_cancelled_frees_its_place(tmp_path: Path, tiny: Tiny) -> None:
     async with running(tmp_path) as pod:
-        pod.apply(tiny_entry("a", tiny(0)))
-        stream = pod.submit("a", tokens=480)
+        pod.apply(tiny_entry("a", tiny(0), engine={"contextLength": 8000, "cacheTokens": 16384}))
+        stream = pod.submit("a", tokens=7000)
         await first_text(stream)
         reader = asyncio.create_task(collect(stream))
         await asyncio.sleep(0)
         reader.cancel()
         await asyncio.gather(reader, return_exceptions=True)
         assert pod.model("a").busy == 0
-        await until(lambda: pod.engines[0].counters["live"] == 0, "the child's forgetting it")
+        counters = pod.engines[0].counters
+        await until(lambda: pod.engines[0].counters != counters and pod.engines[0].counters["live"] == 0)
+        assert pod.engines[0].counters["tokens_generated"] < 6000
 
 
 async def test_a_configuration_pushed_while_loading_wins(tmp_path: Path, tiny: Tiny) -> None:
@@ -271,7 +275,28 @@ async def test_a_configuration_pushed_while_loading_wins(tmp_path: Path, tiny: T
         accepted = next(output for output in answer.outputs if isinstance(output, Accepted))
         assert accepted.served.context_length == 300
         assert accepted.served.revision == pod.entries["default/a"].desired
+        assert len(pod.events("engine_started")) == 1, "the weights were on their way already"
+
+
+async def test_a_load_that_the_configuration_no_longer_wants_is_given_up(
+        tmp_path: Path, tiny: Tiny, gemma: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(tmp_path) as pod:
+        core = pod.supervisor._core
+        ready: list[str] = []
+        unit_ready = core.unit_ready
+
+        def noting(unit: Unit) -> None:
+            ready.append(unit.target.revision.id)
+            unit_ready(unit)
+
+        monkeypatch.setattr(core, "unit_ready", noting)
+        pod.apply(entry("a", gemma))
+        asked = asyncio.create_task(pod.ask("a"))
+        await until(lambda: pod.phase("a") is Phase.LOADING)
+        pod.apply(tiny_entry("a", tiny(0)))
+        assert (await asked).error is None
         await until(lambda: len(children()) == 1)
+        assert ready == [pod.entries["default/a"].desired.id]
 
 
 async def test_an_old_or_equal_generation_changes_nothing(tmp_path: Path, tiny: Tiny) -> None:

@@ -67,6 +67,14 @@ def test_what_is_busy_loading_pinned_or_young_is_no_victim(kept_there: dict[str,
     assert evictions(at([resident("a")], [want("b")])) == ["a"]
 
 
+def test_pinned_contexts_stay_even_if_nothing_is_worth_less() -> None:
+    pinned = resident("pinned", 40, pinned=True, priority=-1000, last_used=NOW - 99)
+    valued = resident("valued", 40, priority=1000, last_used=NOW)
+    assert evictions(at([pinned, valued], [want("x", 40)])) == ["valued"]
+    grown = resident("grown", 70, pinned=True)
+    assert evictions(at([grown, pinned], [])) == [], "not even when memory grew over the budget"
+
+
 def test_victims_go_by_policy_then_priority_then_least_recent_use() -> None:
     recent = resident("recent", 30, last_used=NOW - 1)
     old = resident("old", 30, last_used=NOW - 90)

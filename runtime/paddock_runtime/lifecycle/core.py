@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 
-from paddock_api.errors import Code, PaddockError
+from paddock_api.errors import PaddockError
 from paddock_api.events import EventType
 from paddock_api.state import Phase
 from paddock_runtime.bus import Bus
 from paddock_runtime.lifecycle.dispatch import Dispatcher
+from paddock_runtime.lifecycle.ends import no_fit_error
 from paddock_runtime.lifecycle.engines import EnginePool
 from paddock_runtime.lifecycle.files import Fetcher, Store
 from paddock_runtime.lifecycle.limits import Limits
@@ -77,9 +78,13 @@ class Core:
         self._set_alarm(now, decision.wake_at, retry_at)
 
     def _drop_orphans(self) -> None:
-        """Loads that nobody would use any more, since the configuration changed, are given up."""
-        for unit in list(self.pool.units.values()):
-            if unit.state is UnitState.LOADING and all(model.removed for model in self._users(unit)):
+        """Loads that nobody would use any more are given up, unless their weights are, or may be, about to be used."""
+        prepared = [model.candidate.prepared for model in self._restless if model.candidate.failure is None]
+        weights = {each.weights for each in prepared if each is not None}
+        if None in prepared:
+            return
+        for unit in [unit for unit in self.pool.units.values() if unit.state is UnitState.LOADING]:
+            if unit.engine.key not in weights and all(model.removed for model in self._users(unit)):
                 self._evict(unit, "unwanted")
 
     def _fetch_for_restless(self, now: float) -> float | None:
@@ -138,18 +143,12 @@ class Core:
             self.settle(model)
 
     def _refuse(self, refusal: Refuse) -> None:
-        mib = 1 << 20
-        error = PaddockError(
-            Code.NO_FIT, f"it needs {refusal.needed_bytes / mib:.0f} MiB, but "
-            + (f"the whole memory budget is {refusal.available_bytes / mib:.0f} MiB: lower engine.cacheTokens or "
-               "engine.contextLength, take a smaller file, or raise the budget" if refusal.forever else
-               f"pinned Models leave only {refusal.available_bytes / mib:.0f} MiB of the memory budget"))
         for model in [model for model in self._restless if model.candidate.context == refusal.key]:
             if refusal.forever:
-                self._target_failed(model, model.candidate, error)
+                self._target_failed(model, model.candidate, no_fit_error(refusal))
             else:
                 model.asked = model.switching_since = None
-                self.dispatcher.refuse_waiting(model, lambda: PaddockError(error.code, error.message))
+                self.dispatcher.refuse_waiting(model, lambda: no_fit_error(refusal))
 
     async def stop(self) -> None:
         """No more decisions; everything leaves memory. Returns when the last child is reaped."""

@@ -1,4 +1,4 @@
-"""What the end of a child means, in words. Pure."""
+"""What the end of a child, or of a plan to load one, means in words. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import signal
 from collections.abc import Sequence
 
 from paddock_api.errors import Code, PaddockError
+from paddock_runtime.scheduler import Refuse
 
+_MIB = 1 << 20
 _SHOWN_LINES = 2
 _SHOWN_CHARS = 300
 
@@ -35,3 +37,14 @@ def crash_error(code: int, tail: Sequence[str], *, loading: bool, fault: str | N
     words = fault if fault is not None else " | ".join(tail[-_SHOWN_LINES:])[:_SHOWN_CHARS]
     said = f": {words}" if words else ""
     return PaddockError(Code.LOAD_FAILED if loading else Code.ENGINE_CRASHED, f"{what} ({exit_words(code)}){said}")
+
+
+def no_fit_error(refusal: Refuse) -> PaddockError:
+    """Why a load is refused, with the numbers and what helps."""
+    available = f"{refusal.available_bytes / _MIB:.0f} MiB"
+    if refusal.forever:
+        why = (f"the whole memory budget is {available}: lower engine.cacheTokens or engine.contextLength, take a "
+               "smaller file, or raise the budget")
+    else:
+        why = f"pinned Models leave only {available} of the memory budget: unpin one, or raise the budget"
+    return PaddockError(Code.NO_FIT, f"it needs {refusal.needed_bytes / _MIB:.0f} MiB, but {why}")

@@ -150,6 +150,8 @@ async def test_idle_models_leave_and_young_ones_stay(tmp_path: Path, tiny: Tiny)
         await until(lambda: pod.phase("young") is Phase.CACHED)
         assert time.monotonic() - loaded > 2.0
         assert pod.engines == []
+        reasons = {event.data.get("reason") for event in pod.bus.history if event.data.get("to") == Phase.UNLOADING}
+        assert reasons == {"idle"}
 
 
 async def test_minimum_residency_makes_others_wait(tmp_path: Path, tiny: Tiny) -> None:

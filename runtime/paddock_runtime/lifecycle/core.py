@@ -17,7 +17,7 @@ from paddock_runtime.lifecycle.engines import EnginePool
 from paddock_runtime.lifecycle.files import Fetcher, Store
 from paddock_runtime.lifecycle.limits import Limits
 from paddock_runtime.lifecycle.models import Model, Registry
-from paddock_runtime.lifecycle.phases import phase_of, progress_of
+from paddock_runtime.lifecycle.phases import phase_of, progress_of, why
 from paddock_runtime.lifecycle.plan import resident, superseded, wanted, wanted_since
 from paddock_runtime.lifecycle.targets import Target
 from paddock_runtime.lifecycle.threads import divide
@@ -137,10 +137,12 @@ class Core:
     def _evict(self, unit: Unit, reason: str) -> None:
         users = self._users(unit)
         for model in users:
+            model.leaving = reason
             self._enter(model, Phase.DRAINING, reason=reason)
         self.pool.close(unit)
         for model in users:
             self.settle(model)
+            model.leaving = None
 
     def _refuse(self, refusal: Refuse) -> None:
         for model in [model for model in self._restless if model.candidate.context == refusal.key]:
@@ -205,9 +207,7 @@ class Core:
         phase, progress = phase_of(model, self.pool.units, now), progress_of(model, self.pool.units)
         if phase is not model.phase:
             model.told_progress = progress
-            failure = model.candidate.failure if phase is Phase.FAILED else None
-            self._enter(model, phase, **({} if failure is None else {"reason": failure.code.value,
-                                                                     "message": failure.message}))
+            self._enter(model, phase, **why(model, phase))
         elif progress is not None and abs(progress - (model.told_progress or 0.0)) >= _PROGRESS_STEP:
             model.told_progress = progress
             self.bus.publish(EventType.PROGRESS, model=str(model.id), revision=model.candidate.revision.id,

@@ -43,6 +43,7 @@ class Model:
     removed: bool = False
     phase: Phase = Phase.ABSENT
     told_progress: float | None = None
+    leaving: str | None = None  # why it is being unloaded, while it is
     busy: int = 0
     loads: int = 0
     last_used: float | None = None

@@ -47,3 +47,13 @@ def progress_of(model: Model, units: Mapping[str, Unit]) -> float | None:
     if unit is not None:
         return unit.progress if unit.state is UnitState.LOADING else None
     return model.candidate.progress if model.candidate.fetching else None
+
+
+def why(model: Model, phase: Phase) -> dict[str, str]:
+    """What the event of a new phase says of its cause."""
+    failure = model.candidate.failure
+    if phase is Phase.FAILED and failure is not None:
+        return {"reason": failure.code.value, "message": failure.message}
+    if phase in (Phase.DRAINING, Phase.UNLOADING) and model.leaving is not None:
+        return {"reason": model.leaving}
+    return {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -200,7 +201,8 @@ def children() -> set[int]:
     """Our child processes, zombies included."""
     found = set()
     for task in Path("/proc/self/task").iterdir():
-        found |= {int(pid) for pid in (task / "children").read_text().split()}
+        with contextlib.suppress(OSError):  # a thread may end while we look
+            found |= {int(pid) for pid in (task / "children").read_text().split()}
     return found
 
 

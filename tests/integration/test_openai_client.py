@@ -183,6 +183,7 @@ def test_cancelling_a_stream_frees_its_place(pod: PodThread, client: OpenAI) -> 
                                        extra_body={"ignore_eos": True})
     next(iter(stream))
     assert pod.model("gemma")["busy"] == 1
+    eventually(lambda: pod.counter("gemma", "live") == 1)  # the counters come once a second: wait for fresh ones
     stream.close()
     eventually(lambda: pod.model("gemma")["busy"] == 0)
     eventually(lambda: pod.counter("gemma", "live") == 0)

@@ -47,8 +47,16 @@ def test_the_chunk_follows_the_speed_of_the_machine() -> None:
     for _ in range(20):
         slow.observe(prompt_tokens=slow.chunk, seconds=slow.chunk / 200)
         fast.observe(prompt_tokens=fast.chunk, seconds=fast.chunk / 100_000)
-    assert slow.chunk in range(SMALLEST, 33)
+    assert slow.chunk == SMALLEST
     assert fast.chunk == 512
+
+
+def test_what_generating_sequences_cost_does_not_shrink_the_prompts_share() -> None:
+    pace = Pace(most=512)
+    for _ in range(20):
+        pace.observe(prompt_tokens=0, seconds=0.12, generating=16)
+        pace.observe(prompt_tokens=pace.chunk, seconds=0.12 + pace.chunk / 640, generating=16)
+    assert pace.chunk in (80, 96)  # 150 ms of prompts at 640 tokens a second
 
 
 def test_small_steps_say_nothing_about_the_speed() -> None:

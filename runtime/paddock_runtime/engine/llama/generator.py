@@ -114,7 +114,7 @@ class Generator:
             return messages + self._relieve(), []
         logits = self.context.logits(len(rows)) if rows else None  # waits for the computation
         prompts = sum(count for count in counts if count > 1)
-        self.pace.observe(prompt_tokens=prompts, seconds=self._clock() - began)
+        self.pace.observe(prompt_tokens=prompts, seconds=self._clock() - began, generating=total - prompts)
         for sequence, count in zip(runnable, counts, strict=True):
             self._advance(sequence, count)
         if logits is None:

@@ -345,6 +345,20 @@ async def test_a_changed_model_is_switched_without_a_failed_request(tmp_path: Pa
         assert next(output for output in answer.outputs if isinstance(output, Accepted)).served.revision == new
 
 
+async def test_an_idle_model_is_switched_one_after_the_other_without_a_request(tmp_path: Path, tiny: Tiny) -> None:
+    async with running(tmp_path, memory=ONE, types=[SMALL]) as pod:
+        pod.apply(tiny_entry("a", tiny(0)))
+        assert (await pod.ask("a")).error is None
+        pod.apply(tiny_entry("a", tiny(1)))
+        new = pod.entries["default/a"].desired
+        await until(lambda: pod.model("a").revision == new.id and pod.phase("a") is Phase.READY)
+        await pod.supervisor.unload(pod.supervisor.resolve("a"))
+        pod.apply(tiny_entry("a", tiny(2)))
+        await until(lambda: pod.phase("a") is Phase.CACHED and pod.engines == [])
+        await asyncio.sleep(1.0)
+        assert pod.engines == []  # what was unloaded by hand is not brought back by a change
+
+
 async def test_a_bad_revision_leaves_the_good_one_serving(tmp_path: Path, tiny: Tiny) -> None:
     bad = tmp_path / "bad.gguf"
     bad.write_bytes(b"GGUF" + bytes(100))

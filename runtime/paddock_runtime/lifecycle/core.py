@@ -122,8 +122,8 @@ class Core:
         match action:
             case Load(key):
                 self._load(wants[key])
-            case Evict(key, reason):
-                self._evict(self.pool.units[key], reason.value)
+            case Evict(key, reason, wanted_by):
+                self._evict(self.pool.units[key], reason.value, wanted_by)
             case Refuse():
                 self._refuse(action)
 
@@ -134,9 +134,11 @@ class Core:
             self.share_cores()
             self._refresh_users(unit)
 
-    def _evict(self, unit: Unit, reason: str) -> None:
+    def _evict(self, unit: Unit, reason: str, wanted_by: str | None = None) -> None:
         users = self._users(unit)
         for model in users:
+            if wanted_by is None or wanted_by != model.candidate.context:
+                model.switching_since = None  # it leaves for another; for its own next revision it comes back
             model.leaving = reason
             self._enter(model, Phase.DRAINING, reason=reason)
         self.pool.close(unit)
@@ -183,9 +185,10 @@ class Core:
             model.active = candidate
         elif self.ready_unit(model) is None:
             model.active = None
-        if model.active is candidate or not superseded(model) or model.removed:
+        serving = model.active is not None
+        if model.active is candidate or model.removed or (serving and not superseded(model)):
             model.switching_since = None
-        elif model.switching_since is None:
+        elif serving and model.switching_since is None:
             model.switching_since = self.clock.monotonic()
         if model.active is candidate:
             model.asked = model.kept_since = None
@@ -234,6 +237,8 @@ class Core:
         now = self.clock.monotonic()
         target.fail(error, limits=self.limits, now=now, served=served)
         model.asked = None
+        if model.active is None:
+            model.switching_since = None
         self.settle(model)
         failure = model.candidate.failure
         if failure is not None and failure.blocks(now) and not failure.holds and self.ready_unit(model) is None:

@@ -169,11 +169,6 @@ class Context:
         """A copy of the sequence's pooled embedding: (length,) float32."""
         return np.ctypeslib.as_array(lib.llama_get_embeddings_seq(self.handle, sequence), (length,)).copy()
 
-    def token_embeddings(self, rows: int, length: int) -> Floats:
-        """A copy of all outputs without pooling: (rows, length) float32."""
-        flat = np.ctypeslib.as_array(lib.llama_get_embeddings(self.handle), (rows * length,))
-        return flat.reshape(rows, length).copy()
-
     # --- memory -------------------------------------------------------------------------------
 
     def copy_sequence(self, source: int, target: int, end: int) -> None:

@@ -35,13 +35,12 @@ def memory_class(*, recurrent: bool, hybrid: bool, window: int, decoder: bool) -
 class Weights:
     """Raises LoadError from the constructor; `progress` gets 0…1 and returns False to give the load up."""
 
-    def __init__(self, paths: Sequence[str], *, gpu_layers: int = 0, progress: Callable[[float], bool] | None = None,
-                 vocabulary_only: bool = False) -> None:
+    def __init__(self, paths: Sequence[str], *, gpu_layers: int = 0, progress: Callable[[float], bool] | None = None
+                 ) -> None:
         native.start()
         native.log.reset()
         params = lib.llama_model_default_params()
         params.n_gpu_layers = gpu_layers
-        params.vocab_only = vocabulary_only
         if progress is not None:
             report = progress
             callback = lib.llama_progress_callback(lambda fraction, _data: report(float(fraction)))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from paddock_runtime.engine.frames import FrameReader
 from paddock_runtime.engine.protocol import (
     Cancel,
     Command,
@@ -21,7 +22,6 @@ from paddock_runtime.engine.protocol import (
     ContextStats,
     Embed,
     Embedded,
-    FrameReader,
     Generate,
     Hello,
     Inspect,

@@ -7,8 +7,9 @@ import contextlib
 from collections.abc import Callable
 from typing import cast
 
+from paddock_runtime.engine.frames import FrameReader, ProtocolError
 from paddock_runtime.engine.process import ChildProcess
-from paddock_runtime.engine.protocol import FrameReader, Message, ProtocolError, Report, decode_report, encode
+from paddock_runtime.engine.protocol import Message, Report, decode_report, encode
 from paddock_runtime.engine.types import EngineType
 from paddock_runtime.system.clock import Clock
 

@@ -14,7 +14,7 @@ from paddock_api.gguf import GgufError, GgufHeader, NeedMoreBytes, combine, pars
 from paddock_api.model import SlidingWindowCache
 from paddock_api.revision import Revision, context_key, weights_key
 from paddock_runtime.engine.protocol import ContextOptions, Load
-from paddock_runtime.engine.types import Charge, Files
+from paddock_runtime.engine.types import Charge, Examined, Files
 
 _FIRST_READ = 1 << 20
 _MOST_READ = 256 << 20  # a header larger than this is no header
@@ -32,7 +32,7 @@ class LlamaCpp:
         # the child finds our packages where we found them, installed or not
         return {"PYTHONPATH": ":".join(path for path in sys.path if path), "PYTHONUNBUFFERED": "1"}
 
-    def estimate(self, files: Files, revision: Revision) -> Charge:
+    def examine(self, files: Files, revision: Revision) -> Examined:
         try:
             header = combine([read_header(path) for path in files.paths])
             engine = revision.spec.engine
@@ -41,8 +41,12 @@ class LlamaCpp:
             raise PaddockError(Code.INVALID_MODEL_FILE,
                                f"{files.paths[0].name} is not a usable GGUF file: {error}", param="source") from error
         adapters = sum(adapter.size for adapter in files.adapters)
-        return Charge(weights_bytes=found.weights_bytes + found.process_bytes,
-                      context_bytes=found.context_bytes + adapters)
+        facts = header.facts
+        return Examined(
+            charge=Charge(weights_bytes=found.weights_bytes + found.process_bytes,
+                          context_bytes=found.context_bytes + adapters),
+            architecture=facts.architecture, parameters=facts.parameters, quantization=facts.quantization,
+            context_length=facts.context_length)
 
     def weights_key(self, files: Files, revision: Revision) -> str:
         known = revision.resolution.model_copy(update={"sha256": files.digest})

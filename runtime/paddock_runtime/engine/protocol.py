@@ -1,7 +1,7 @@
 """What a supervisor and an engine child say to each other over their socket pair.
 
-A frame is a 4-byte big-endian length and one msgpack message. The messages are tagged structs:
-`Command`s go to the child, `Report`s come from it. Nothing here knows which engine type answers.
+A frame (frames.py) holds one msgpack message. The messages are tagged structs: `Command`s go to the child, `Report`s
+come from it. Nothing here knows which engine type answers.
 
 Life of a child: `Hello` → (`Load` → `Progress`* → `Loaded` | `LoadFailed`) →
 (`OpenContext` → `ContextOpened` | `ContextFailed`)* → work. The child ends when its socket closes.
@@ -9,17 +9,11 @@ Life of a child: `Hello` → (`Load` → `Progress`* → `Loaded` | `LoadFailed`
 
 from __future__ import annotations
 
-import struct
-
 import msgspec
 
+from paddock_runtime.engine.frames import ProtocolError, frame
+
 PROTOCOL_VERSION = 1
-MAX_FRAME_BYTES = 64 << 20
-_HEADER = struct.Struct(">I")
-
-
-class ProtocolError(Exception):
-    """The other side sent something that is not a frame of this protocol."""
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="t", omit_defaults=True):
@@ -315,11 +309,8 @@ _reports: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
 
 
 def encode(message: Message) -> bytes:
-    """One message as a frame."""
-    payload = _encoder.encode(message)
-    if len(payload) > MAX_FRAME_BYTES:
-        raise ProtocolError(f"a frame of {len(payload)} bytes is over the limit of {MAX_FRAME_BYTES}")
-    return _HEADER.pack(len(payload)) + payload
+    """One message as a frame. Raises ProtocolError if it is too large."""
+    return frame(_encoder.encode(message))
 
 
 def decode_command(payload: bytes) -> Command:
@@ -336,27 +327,3 @@ def decode_report(payload: bytes) -> Report:
         return _reports.decode(payload)
     except msgspec.MsgspecError as error:
         raise ProtocolError(f"not a report: {error}") from error
-
-
-class FrameReader:
-    """Cuts a byte stream into payloads; keeps what is not yet whole."""
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-
-    def feed(self, data: bytes) -> list[bytes]:
-        """Payloads completed by `data`, in order. Raises ProtocolError on an impossible length."""
-        self._buffer += data
-        payloads: list[bytes] = []
-        start = 0
-        while len(self._buffer) - start >= _HEADER.size:
-            (length,) = _HEADER.unpack_from(self._buffer, start)
-            if length > MAX_FRAME_BYTES:
-                raise ProtocolError(f"a frame of {length} bytes is over the limit of {MAX_FRAME_BYTES}")
-            end = start + _HEADER.size + length
-            if len(self._buffer) < end:
-                break
-            payloads.append(bytes(self._buffer[start + _HEADER.size : end]))
-            start = end
-        del self._buffer[:start]
-        return payloads

@@ -21,6 +21,17 @@ class Charge:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Examined:
+    """What a file's header says: what a load will take, and what the model is. `context_length`: trained for."""
+
+    charge: Charge
+    architecture: str
+    parameters: int
+    quantization: str | None = None
+    context_length: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AdapterFile:
     """`size` in bytes."""
 
@@ -53,7 +64,7 @@ class EngineType(Protocol):
         """What the child finds in its environment beyond ours."""
         ...
 
-    def estimate(self, files: Files, revision: Revision) -> Charge:
+    def examine(self, files: Files, revision: Revision) -> Examined:
         """Reads the file's header: call it off the event loop.
 
         Raises PaddockError INVALID_MODEL_FILE or UNSUPPORTED_MODEL."""

@@ -42,28 +42,37 @@ def test_the_oldest_prompt_moves_however_many_short_ones_come() -> None:
     assert counts[0] == 32
 
 
+def test_a_stop_is_reached_in_equal_steps() -> None:
+    assert [plan([Pending(tokens + 20, stop=tokens)], prompt_budget=56, step_limit=512, cells=1000)
+            for tokens in (340, 291, 57, 49, 4)] == [[49], [49], [29], [49], [4]]
+
+
 def test_the_chunk_follows_the_speed_of_the_machine() -> None:
     slow, fast = Pace(most=512), Pace(most=512)
     for _ in range(20):
-        slow.observe(prompt_tokens=slow.chunk, seconds=slow.chunk / 200)
-        fast.observe(prompt_tokens=fast.chunk, seconds=fast.chunk / 100_000)
-    assert slow.chunk == SMALLEST
-    assert fast.chunk == 512
+        for pace, speed in ((slow, 100), (fast, 100_000)):
+            tokens = pace.chunk(generating=0)
+            pace.observe(prompt_tokens=tokens, seconds=tokens / speed)
+    assert slow.chunk(generating=0) == SMALLEST
+    assert fast.chunk(generating=0) == 512
 
 
 def test_what_generating_sequences_cost_does_not_shrink_the_prompts_share() -> None:
     pace = Pace(most=512)
     for _ in range(20):
         pace.observe(prompt_tokens=0, seconds=0.12, generating=16)
-        pace.observe(prompt_tokens=pace.chunk, seconds=0.12 + pace.chunk / 640, generating=16)
-    assert pace.chunk in (80, 96)  # 150 ms of prompts at 640 tokens a second
+        tokens = pace.chunk(generating=16)
+        pace.observe(prompt_tokens=tokens, seconds=0.12 + tokens / 640, generating=16)
+    assert pace.chunk(generating=16) in (88, 96)  # 150 ms of prompts at 640 tokens a second
+    assert pace.chunk(generating=0) in (120, 128)  # 200 ms, when no stream waits for the step
+    assert pace.chunk(generating=3) in (104, 112)  # 200 ms with theirs
 
 
 def test_small_steps_say_nothing_about_the_speed() -> None:
     pace = Pace(most=512)
-    before = pace.chunk
+    before = pace.chunk(generating=0)
     pace.observe(prompt_tokens=3, seconds=1.0)
-    assert pace.chunk == before
+    assert pace.chunk(generating=0) == before
 
 
 @given(lengths=st.lists(st.integers(1, 600), min_size=1, max_size=30), budget=st.integers(32, 512))

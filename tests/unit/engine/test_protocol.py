@@ -6,14 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paddock_runtime.engine.frames import MAX_FRAME_BYTES, FrameReader, ProtocolError
 from paddock_runtime.engine.protocol import (
-    MAX_FRAME_BYTES,
     Cancel,
     Command,
     Delta,
-    FrameReader,
     Generate,
-    ProtocolError,
     Sampling,
     Step,
     Usage,

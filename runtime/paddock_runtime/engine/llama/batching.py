@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Pending:
+class Pending(NamedTuple):
     """`tokens` of a sequence without cells yet: one for a sequence that generates, more for a prompt.
 
-    `stop` bounds one step's share, where a state must be kept at an exact position.
+    `stop` bounds one step's share: at that position a state must be kept, or others wait to go on from it.
     """
 
     tokens: int
@@ -34,6 +33,8 @@ def plan(sequences: Sequence[Pending], *, prompt_budget: int, step_limit: int, c
         return None
     room = min(prompt_budget, step_limit - generating, cells - generating)
     prompts = [index for index, each in enumerate(sequences) if each.tokens > 1]
+    if not prompts:
+        return counts
 
     def give(index: int, most: int) -> int:
         each = sequences[index]
@@ -42,8 +43,13 @@ def plan(sequences: Sequence[Pending], *, prompt_budget: int, step_limit: int, c
         counts[index] += share
         return share
 
-    if prompts:
-        room -= give(prompts[0], -(-room // _OLDEST_SHARE))
+    room -= give(prompts[0], -(-room // _OLDEST_SHARE))
     for index in sorted(prompts, key=lambda index: sequences[index].tokens):
         room -= give(index, room)
-    return counts
+    return [_evenly(each.stop, count) if each.stop is not None and each.tokens > 1 else count
+            for each, count in zip(sequences, counts, strict=True)]
+
+
+def _evenly(stop: int, count: int) -> int:
+    """At most `count`, so that the steps to the stop are equal: a crumb at the end costs a step's whole overhead."""
+    return -(-stop // -(-stop // count)) if count else 0

@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from paddock_runtime.engine.frames import FrameReader, ProtocolError
 from paddock_runtime.engine.llama import native
 from paddock_runtime.engine.llama.context import Context, ContextError
 from paddock_runtime.engine.llama.encoder import Embedding, Encoder
@@ -32,7 +33,6 @@ from paddock_runtime.engine.protocol import (
     ContextFailed,
     ContextOpened,
     Embed,
-    FrameReader,
     Generate,
     Hello,
     Inspect,
@@ -43,7 +43,6 @@ from paddock_runtime.engine.protocol import (
     OpenContext,
     Pause,
     Progress,
-    ProtocolError,
     Rejected,
     Resume,
     Stats,

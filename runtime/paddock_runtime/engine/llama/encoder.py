@@ -90,7 +90,7 @@ class Encoder:
             return [], []
         waiting = [(request, tokens) for request in self._queue for tokens in request.inputs[len(request.vectors):]]
         shape = self.context.shape
-        count = take([len(tokens) for _, tokens in waiting[: shape.sequences]], budget=self.pace.chunk,
+        count = take([len(tokens) for _, tokens in waiting[: shape.sequences]], budget=self.pace.chunk(generating=0),
                      sequences=shape.sequences, step_limit=shape.step_tokens)
         batch = waiting[:count]
         total = self._fill([tokens for _, tokens in batch])

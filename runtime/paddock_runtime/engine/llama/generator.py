@@ -159,9 +159,8 @@ class Generator:
         if match.holder is None or match.coming - match.ready < _LEAST_GAIN:
             return False
         sequence.waits_for, sequence.waits_until = match.holder, match.coming
-        if not self.holdings.anywhere:
-            holder = next(live for live in self._live if live.holding is match.holder)
-            holder.stops.add(match.coming)
+        holder = next(live for live in self._live if live.holding is match.holder)
+        (holder.awaited if self.holdings.anywhere else holder.stops).add(match.coming)
         return True
 
     def _has_room(self, sequence: Sequence, match: Match) -> bool:
@@ -178,10 +177,13 @@ class Generator:
             if not runnable:
                 return [], []
             pending = [Pending(sequence.pending, sequence.next_stop()) for sequence in runnable]
-            limits = {"prompt_budget": self.pace.chunk, "step_limit": self.context.shape.step_tokens}
+            budget = self.pace.chunk(generating=sum(each.tokens == 1 for each in pending))
+            limits = {"prompt_budget": budget, "step_limit": self.context.shape.step_tokens}
             wanted = plan(pending, cells=sys.maxsize, **limits)
             assert wanted is not None
             self.holdings.make_room(sum(wanted))
+            if sum(wanted) <= self.holdings.free:
+                return runnable, wanted
             counts = plan(pending, cells=self.holdings.free, **limits)
             if counts is not None:
                 return runnable, counts
@@ -214,6 +216,7 @@ class Generator:
         before = holding.computed
         self.holdings.advance(holding, count)
         self.evaluated += max(0, min(holding.computed, sequence.prompt_tokens) - before)
+        sequence.awaited.discard(holding.computed)
         if holding.computed in sequence.stops:
             sequence.stops.discard(holding.computed)
             self.holdings.checkpoint(holding)

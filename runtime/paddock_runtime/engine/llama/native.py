@@ -10,6 +10,7 @@ import importlib.metadata
 import os
 import re
 from collections import deque
+from pathlib import Path
 from typing import Any
 
 import llama_cpp.llama_cpp as _llama
@@ -65,19 +66,31 @@ _started = False
 
 
 def start() -> None:
-    """Load the backends, once a process. `PADDOCK_GGML_BACKENDS` names the folder of loadable CPU variants."""
+    """Load the backends, once a process. Raises RuntimeError when the library has no code for this processor."""
     global _started
     if _started:
         return
     log.install()
-    folder = os.environ.get("PADDOCK_GGML_BACKENDS")
-    if folder:
-        ggml = ctypes.CDLL(os.path.join(folder, "libggml.so"))
-        ggml.ggml_backend_load_all_from_path.argtypes = [ctypes.c_char_p]
-        ggml.ggml_backend_load_all_from_path.restype = None
-        ggml.ggml_backend_load_all_from_path(folder.encode())
+    folder = Path(lib._base_path)
+    _load_variants(folder)
+    lib._lib.ggml_backend_dev_count.restype = ctypes.c_size_t
+    if not lib._lib.ggml_backend_dev_count():
+        raise RuntimeError(f"llama.cpp has no code for this processor: no libggml-cpu-*.so that fits in {folder}")
     lib.llama_backend_init()
     _started = True
+
+
+def _load_variants(folder: Path) -> None:
+    """A build for every processor keeps each kind's code in a library of its own: the best is picked here.
+
+    The call goes through llama's own handle: the wheel holds libggml twice, and the other copy is one that llama does
+    not see.
+    """
+    if not any(folder.glob("libggml-cpu-*.so")):
+        return
+    load = lib._lib.ggml_backend_load_all_from_path
+    load.argtypes, load.restype = [ctypes.c_char_p], None
+    load(os.fsencode(folder))
 
 
 def version() -> str:

@@ -33,7 +33,8 @@ class Sequence:
     holding: Holding | None = None
     waits_for: Holding | None = None
     waits_until: int = 0
-    stops: set[int] = field(default_factory=set)
+    stops: set[int] = field(default_factory=set)  # positions whose state must be kept
+    awaited: set[int] = field(default_factory=set)  # positions from which others will go on
 
     def __post_init__(self) -> None:
         self.prompt_tokens = len(self.tokens)
@@ -50,8 +51,10 @@ class Sequence:
         return holder is not None and holder.live and holder.computed < self.waits_until
 
     def next_stop(self) -> int | None:
-        """Tokens until the next position whose state must be kept."""
+        """Tokens until the next position where a step must end."""
+        if not self.stops and not self.awaited:
+            return None
         assert self.holding is not None
         computed = self.holding.computed
-        ahead = [stop - computed for stop in self.stops if stop > computed]
+        ahead = [stop - computed for stop in self.stops | self.awaited if stop > computed]
         return min(ahead) if ahead else None

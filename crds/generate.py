@@ -1,4 +1,7 @@
-"""Writes crds/*.yaml and docs/reference/*.md from the types of paddock_api. `--check` only says whether they differ."""
+"""Writes crds/*.yaml, the chart's copies and docs/reference/*.md from the types of paddock_api.
+
+`--check` only says whether they differ.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,9 @@ from typing import Any
 
 import yaml
 
-from paddock_api.crd import KINDS, definition
+from paddock_api.crd import definition
+from paddock_api.kinds import KINDS
+from paddock_api.metadata import GROUP
 from paddock_api.reference import reference
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,6 +33,8 @@ def generated() -> dict[Path, str]:
         name = kind.name.lower()
         text = yaml.dump(definition(kind), Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
         files[ROOT / "crds" / f"{name}.yaml"] = HEADER + text
+        # Helm takes them from here, under the names by which the chart's upgrade job applies them.
+        files[ROOT / "charts" / "paddock" / "crds" / f"{kind.plural}.{GROUP}.yaml"] = HEADER + text
         files[ROOT / "docs" / "reference" / f"{name}.md"] = reference(kind)
     return files
 

@@ -7,66 +7,18 @@ that a user set from one that a release filled in; revisions hash only what was 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from pydantic import BaseModel
 
 from paddock_api.fields import Spec
-from paddock_api.model import GROUP, VERSION, Model
+from paddock_api.kinds import Column, Kind
+from paddock_api.metadata import GROUP, VERSION
 
 _KEPT = ("type", "format", "enum", "pattern", "minLength", "maxLength", "minimum", "maximum", "minItems", "maxItems",
          "minProperties", "maxProperties", "x-kubernetes-list-type", "x-kubernetes-list-map-keys",
-         "x-kubernetes-map-type", "x-kubernetes-int-or-string", "x-kubernetes-preserve-unknown-fields")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Column:
-    """A column of `kubectl get`; priority 1 shows it only with -o wide."""
-
-    name: str
-    path: str
-    type: str = "string"
-    priority: int = 0
-    description: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Kind:
-    """One custom resource: a new kind is one more of these."""
-
-    type: type[BaseModel]
-    plural: str
-    short_names: tuple[str, ...]
-    columns: tuple[Column, ...]
-    scale: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        return self.type.__name__
-
-
-def _condition(kind: str, priority: int = 0) -> Column:
-    return Column(name=kind, path=f'.status.conditions[?(@.type=="{kind}")].status', priority=priority)
-
-
-MODEL = Kind(
-    type=Model, plural="models", short_names=("mdl",),
-    columns=(
-        _condition("Ready"),
-        _condition("Loaded"),
-        Column(name="Replicas", path=".status.replicas.ready", type="integer", description="Pods that serve it now."),
-        Column(name="Quant", path=".status.facts.quantization"),
-        Column(name="Last-Used", path=".status.lastUsedTime", type="date"),
-        Column(name="Age", path=".metadata.creationTimestamp", type="date"),
-        Column(name="Reason", path='.status.conditions[?(@.type=="Ready")].reason', priority=1),
-        _condition("Degraded", priority=1),
-        Column(name="Parameters", path=".status.facts.parameters", type="integer", priority=1),
-        Column(name="Memory", path=".status.memory.measuredBytes", type="integer", priority=1),
-        Column(name="Revision", path=".status.activeRevision", priority=1),
-    ),
-)
-KINDS: tuple[Kind, ...] = (MODEL,)
+         "x-kubernetes-map-type", "x-kubernetes-int-or-string", "x-kubernetes-preserve-unknown-fields",
+         "x-kubernetes-validations")
 
 
 def definition(kind: Kind) -> dict[str, Any]:
@@ -187,14 +139,26 @@ def _description(schema: Mapping[str, Any], with_defaults: bool) -> str:
 
 def _add_rules(schema: dict[str, Any], resource: Any) -> None:
     """Give each object its type's CEL rules. Walks types and schema side by side."""
-    if issubclass(resource, Spec) and resource.rules:
-        schema["x-kubernetes-validations"] = [{"rule": rule, "message": text} for rule, text in resource.rules]
+    if issubclass(resource, Spec) and (resource.rules or resource.transition_rules):
+        schema["x-kubernetes-validations"] = [_rule(rule, text, schema)
+                                              for rule, text in (*resource.rules, *resource.transition_rules)]
     for name, info in resource.model_fields.items():
         part = schema["properties"].get(info.alias or name)
         inner = _model_in(info.annotation)
         if part is None or inner is None or "properties" not in part.get("items", part):
             continue
         _add_rules(part.get("items", part), inner)
+
+
+def _rule(rule: str, text: str, schema: Mapping[str, Any]) -> dict[str, str]:
+    """A message that begins with a field of the object is reported at that field."""
+    field, colon, rest = text.partition(": ")
+    here: Any = schema
+    for name in field.split("."):
+        here = here.get("properties", {}).get(name)
+        if not colon or here is None:
+            return {"rule": rule, "message": text}
+    return {"rule": rule, "message": rest, "fieldPath": f".{field}"}
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

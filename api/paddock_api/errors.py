@@ -21,6 +21,11 @@ class Code(StrEnum):
     MODEL_NOT_FOUND = "model_not_found"
     BODY_TOO_LARGE = "body_too_large"
     POISON_REQUEST = "poison_request"
+    # the client may not, or there is no such thing
+    INVALID_API_KEY = "invalid_api_key"
+    FORBIDDEN = "forbidden"
+    NOT_FOUND = "not_found"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
     # no room or no time
     QUEUE_FULL = "queue_full"
     HOLD_EXPIRED = "hold_expired"
@@ -28,6 +33,9 @@ class Code(StrEnum):
     DEADLINE = "deadline_exceeded"
     DRAINING = "draining"
     CLIENT_STALLED = "client_stalled"
+    # no pod answers
+    POOL_UNAVAILABLE = "pool_unavailable"
+    POD_UNREACHABLE = "pod_unreachable"
     # the model's files
     SOURCE_NOT_FOUND = "source_not_found"
     SOURCE_REFUSED = "source_refused"
@@ -59,12 +67,18 @@ _STATUS: dict[Code, int] = {
     Code.MODEL_NOT_FOUND: 404,
     Code.BODY_TOO_LARGE: 413,
     Code.POISON_REQUEST: 400,
+    Code.INVALID_API_KEY: 401,
+    Code.FORBIDDEN: 403,
+    Code.NOT_FOUND: 404,
+    Code.METHOD_NOT_ALLOWED: 405,
     Code.QUEUE_FULL: 429,
     Code.HOLD_EXPIRED: 503,
     Code.NO_FIT: 409,
     Code.DEADLINE: 504,
     Code.DRAINING: 503,
     Code.CLIENT_STALLED: 408,
+    Code.POOL_UNAVAILABLE: 503,
+    Code.POD_UNREACHABLE: 502,
     Code.SOURCE_NOT_FOUND: 503,
     Code.SOURCE_REFUSED: 503,
     Code.SOURCE_UNAVAILABLE: 503,
@@ -84,7 +98,10 @@ _STATUS: dict[Code, int] = {
 
 _TYPE: dict[int, str] = {
     400: "invalid_request_error",
+    401: "invalid_request_error",
+    403: "invalid_request_error",
     404: "invalid_request_error",
+    405: "invalid_request_error",
     409: "server_error",
     408: "invalid_request_error",
     413: "invalid_request_error",

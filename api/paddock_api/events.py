@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict
 class EventType(StrEnum):
     PHASE = "phase"  # a Model moved: data.from, data.to, data.reason?
     PROGRESS = "progress"  # data.fraction, data.of = fetch | load
+    MODEL = "model"  # what /state says of a Model changed beside its phase: data.state
+    DRAINING = "draining"  # the pod is about to end: it takes new work for a few seconds only
     CONFIG = "config"  # a configuration was accepted or refused: data.generation, data.hash, data.error?
     ENGINE_STARTED = "engine_started"  # data.engine, data.pid
     ENGINE_ENDED = "engine_ended"  # data.engine, data.pid, data.code, data.reason, data.requests

@@ -5,7 +5,15 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, StringConstraints, model_serializer
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    model_serializer,
+)
 from pydantic.alias_generators import to_camel
 
 
@@ -18,6 +26,8 @@ class Spec(BaseModel):
 
     # Admission rules: (CEL, message). The API server runs them; each has its twin in a validator of the same class.
     rules: ClassVar[tuple[tuple[str, str], ...]] = ()
+    # Rules on a change (they read oldSelf). Only the API server sees changes, so they have no twin.
+    transition_rules: ClassVar[tuple[tuple[str, str], ...]] = ()
 
     @model_serializer(mode="wrap")
     def _only_what_was_set(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -41,6 +51,11 @@ Alias = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9._:]*[A-Za-z0-9])?$", min_length=1, max_length=253)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$", min_length=64, max_length=64)]
 Duration = Annotated[str, StringConstraints(pattern=_DURATION, min_length=2, max_length=21)]
+DnsLabel = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=63)]
+LabelValue = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$", max_length=63)]
+_LABEL_KEY = r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
+LabelKey = Annotated[str, StringConstraints(pattern=_LABEL_KEY, min_length=1, max_length=317)]
+Url = Annotated[str, StringConstraints(pattern=r"^https?://[^/?#\\\x00-\x20]+[^\\\x00-\x20]*$", max_length=2048)]
 Tokens = Annotated[int, Field(ge=1, le=10_000_000)]
 
 # What the patterns mean, for people who meet them in an error message.
@@ -49,6 +64,11 @@ PATTERN_HELP: dict[str, str] = {
         "use lower-case letters, digits, '-' and '.', with a letter or digit at both ends",
     r"^[A-Za-z0-9]([-A-Za-z0-9._:]*[A-Za-z0-9])?$":
         "use letters, digits and '-._:', with a letter or digit at both ends; '/' is not allowed",
+    r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$":
+        "use lower-case letters, digits and '-', with a letter or digit at both ends",
+    r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$":
+        "use letters, digits and '-_.', with a letter or digit at both ends",
+    _LABEL_KEY: "give a label key, such as example.com/team",
     r"^[0-9a-f]{64}$": "give the 64 lower-case hex digits that sha256sum prints",
     _DURATION: "give hours, minutes, seconds in this order, such as 30s, 5m, 1h30m or 0s",
     r"^https?://[^/?#\\\x00-\x20]+[^\\\x00-\x20]*$":
@@ -56,6 +76,34 @@ PATTERN_HELP: dict[str, str] = {
     r"^[^\x00-\x1f\x7f]+$": "give a file path without control characters",
     r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$": "give owner/repository, such as ggml-org/gemma-3-270m-GGUF",
 }
+
+
+_KEYS_HELP = "use keys such as example.com/team: letters, digits and '-_.', after a domain name and '/' if need be"
+
+
+def _label_keys(value: dict[str, Any]) -> dict[str, Any]:
+    wrong = sorted(key for key in value if re.fullmatch(_LABEL_KEY, key, re.ASCII) is None)
+    if wrong:
+        raise ValueError(f"{_KEYS_HELP} (not {wrong[0][:80]!r})")
+    return value
+
+
+# On a dictionary: its keys are such as Kubernetes takes for labels, annotations and resources.
+LabelKeys = (AfterValidator(_label_keys), Field(json_schema_extra={"x-kubernetes-validations": [
+    {"rule": f"self.all(key, key.matches('{_LABEL_KEY}'))", "message": _KEYS_HELP}]}))
+Labels = Annotated[dict[str, LabelValue], Field(max_length=32), *LabelKeys]
+Annotations = Annotated[dict[str, Annotated[str, Field(max_length=16384)]], Field(max_length=32), *LabelKeys]
+
+
+def _no_duplicates(value: list[Any]) -> list[Any]:
+    twice = sorted({str(item) for item in value if value.count(item) > 1})
+    if twice:
+        raise ValueError(f"{', '.join(twice)} is listed twice; remove one")
+    return value
+
+
+# On a list: each item once.
+AsSet = (AfterValidator(_no_duplicates), Field(json_schema_extra={"x-kubernetes-list-type": "set"}))
 
 
 def parse_duration(text: str) -> float:

@@ -1,4 +1,4 @@
-"""One manifest document → a Model, or every fault of it in the words of the person who wrote it."""
+"""One manifest document → a resource, or every fault of it in the words of the person who wrote it."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ import difflib
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from paddock_api.errors import Code, PaddockError
 from paddock_api.fields import PATTERN_HELP
-from paddock_api.model import API_VERSION, Model
+from paddock_api.metadata import API_VERSION
+from paddock_api.model import Model
 
 MAX_PROBLEMS = 20
 MAX_VALUES = 10_000
 _MAX_SHOWN = 60
+
+Resource = TypeVar("Resource", bound=BaseModel)
 
 
 class Problem(NamedTuple):
@@ -41,25 +44,32 @@ class ManifestError(PaddockError):
 
 
 def parse_model(document: Mapping[str, Any], *, namespace: str = "default", with_status: bool = False) -> Model:
-    """The Model in one parsed YAML or JSON document. Raises ManifestError.
+    """The Model in one parsed YAML or JSON document, as `parse` reads it. Raises ManifestError."""
+    return parse(Model, document, namespace=namespace, with_status=with_status)
+
+
+def parse(
+    kind: type[Resource], document: Mapping[str, Any], *, namespace: str = "default", with_status: bool = False
+) -> Resource:
+    """The resource in one parsed YAML or JSON document. Raises ManifestError.
 
     `namespace` is for a document that names none. As the API server does, types are taken strictly ("2048" is not
     2048), null means not set, and the status is left out unless asked for.
     """
-    text = _as_json(_complete(document, namespace, with_status))
+    text = _as_json(_complete(kind.__name__, document, namespace, with_status))
     try:
-        return Model.model_validate_json(text, strict=True, by_alias=True, by_name=False)
+        return kind.model_validate_json(text, strict=True, by_alias=True, by_name=False)
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=True)
-        raise ManifestError([_problem(detail["loc"], detail) for detail in details]) from None
+        raise ManifestError([_problem(kind, detail["loc"], detail) for detail in details]) from None
 
 
-def _complete(document: Mapping[str, Any], namespace: str, with_status: bool) -> dict[str, Any]:
+def _complete(wanted: str, document: Mapping[str, Any], namespace: str, with_status: bool) -> dict[str, Any]:
     if not isinstance(document, Mapping):
         raise ManifestError([Problem("", f"a manifest is a mapping, this is {_shown(document)}")])
     kind, version = document.get("kind"), document.get("apiVersion")
-    missing = [Problem(name, f"is required; write {name}: {wanted}")
-               for name, value, wanted in (("apiVersion", version, API_VERSION), ("kind", kind, "Model"))
+    missing = [Problem(name, f"is required; write {name}: {right}")
+               for name, value, right in (("apiVersion", version, API_VERSION), ("kind", kind, wanted))
                if value is None]
     if missing:
         raise ManifestError(missing)
@@ -101,18 +111,18 @@ def _path(loc: Iterable[int | str]) -> str:
     return path
 
 
-def _problem(loc: tuple[int | str, ...], detail: Any) -> Problem:
+def _problem(resource: type[BaseModel], loc: tuple[int | str, ...], detail: Any) -> Problem:
     kind, context, given = detail["type"], detail.get("ctx", {}), detail.get("input")
     path = _path(loc)
     if kind == "extra_forbidden":
-        return Problem(path, _unknown_field(loc))
+        return Problem(path, _unknown_field(resource, loc))
     if kind == "missing":
         return Problem(path, "is required; add it")
     if kind == "value_error":
         message = str(context.get("error", detail["msg"]))
         inner, colon, rest = message.partition(": ")
         # A rule of a whole object may say which of its fields is at fault.
-        if colon and inner in _fields_at(loc):
+        if colon and inner.split(".")[0] in _fields_at(resource, loc):
             return Problem(f"{path}.{inner}" if path else inner, rest)
         return Problem(path, message)
     return Problem(path, f"{_wrong_value(kind, context, detail)} (it is {_shown(given)})")
@@ -145,8 +155,8 @@ def _wrong_value(kind: str, context: Mapping[str, Any], detail: Any) -> str:
     return simple.get(kind, str(detail["msg"]))
 
 
-def _unknown_field(loc: tuple[int | str, ...]) -> str:
-    known = _fields_at(loc[:-1])
+def _unknown_field(resource: type[BaseModel], loc: tuple[int | str, ...]) -> str:
+    known = _fields_at(resource, loc[:-1])
     close = difflib.get_close_matches(_squash(str(loc[-1])), {_squash(name): name for name in known}, n=1, cutoff=0.6)
     meant = next((name for name in known if close and _squash(name) == close[0]), None)
     if meant is not None:
@@ -158,9 +168,9 @@ def _squash(name: str) -> str:
     return name.replace("_", "").replace("-", "").lower()
 
 
-def _fields_at(loc: Iterable[int | str]) -> list[str]:
+def _fields_at(resource: type[BaseModel], loc: Iterable[int | str]) -> list[str]:
     """The names, as typed, of the fields of the object at `loc`."""
-    here: type[BaseModel] | None = Model
+    here: type[BaseModel] | None = resource
     for part in loc:
         if here is None or isinstance(part, int):
             continue

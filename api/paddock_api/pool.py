@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -28,12 +28,15 @@ class PoolEntry(BaseModel):
 
 
 class PoolConfig(BaseModel):
-    """Keyed by `namespace/name`. `base_dir` of a local entry's relative paths lives with the source, not here."""
+    """Keyed by `namespace/name`. `base_dir` of a local entry's relative paths lives with the source, not here.
+
+    `settings` hold for the whole pool and change without a restart; a pod lets go by what it does not know."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     generation: int
     models: dict[str, PoolEntry]
+    settings: dict[str, Any] = {}
 
     @model_validator(mode="after")
     def _keys_are_ids(self) -> PoolConfig:
@@ -68,12 +71,13 @@ class PoolDiff(NamedTuple):
 
 
 def config_hash(config: PoolConfig) -> str:
-    """The content's hash: revisions, places and assignments, not the generation. `/state` reports both."""
+    """The content's hash: revisions, places, assignments and settings, not the generation. `/state` reports both."""
     models = {key: {"desired": _content(entry.desired),
                     "lastGood": _content(entry.last_good) if entry.last_good is not None else None,
                     "assigned": sorted(set(entry.assigned))}
               for key, entry in config.models.items()}
-    return short_hash({"format": 1, "models": models})
+    settings = {"settings": config.settings} if config.settings else {}
+    return short_hash({"format": 1, "models": models, **settings})
 
 
 def diff(old: PoolConfig | None, new: PoolConfig) -> PoolDiff:
@@ -104,7 +108,9 @@ def _change(old: PoolEntry, new: PoolEntry) -> Change:
 
 
 def _content(revision: Revision) -> dict[str, object]:
-    return {"id": revision.id, "loadKey": revision.load_key, "files": revision.resolution.files}
+    resolution = revision.resolution
+    digests = {"sha256s": resolution.sha256s} if resolution.sha256s else {}
+    return {"id": revision.id, "loadKey": revision.load_key, "files": resolution.files, **digests}
 
 
 def _id(revision: Revision | None) -> str | None:

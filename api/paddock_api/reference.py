@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from paddock_api.crd import Kind, structural_schema
-from paddock_api.model import GROUP, VERSION
+from paddock_api.crd import structural_schema
+from paddock_api.kinds import Kind
+from paddock_api.metadata import GROUP, VERSION
 
 _ABOUT_DEFAULTS = (
     "A default here is what Paddock does when the field is not set; it is never written into the object, and an "
@@ -43,7 +44,7 @@ def _fields(path: str, schema: Mapping[str, Any]) -> Iterator[tuple[str, bool, M
 
 def _rules(path: str, schema: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for rule in schema.get("x-kubernetes-validations", ()):
-        yield path, rule["message"]
+        yield path + rule.get("fieldPath", ""), rule["message"]
     for name, part in schema.get("properties", {}).items():
         suffix = "[]" if "items" in part else ""
         yield from _rules(f"{path}.{name}{suffix}", part.get("items", part))

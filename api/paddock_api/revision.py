@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from paddock_api.canonical import short_hash
 from paddock_api.fields import Spec
@@ -35,7 +35,10 @@ FROZEN_DEFAULTS: dict[tuple[str, str], Any] = {
 
 
 class Resolution(BaseModel):
-    """What a source stands for at one moment: the file by digest and size (bytes), and the places to get it from."""
+    """What a source stands for at one moment: the file by digest and size (bytes), and the places to get it from.
+
+    Of a file in shards, `files` lists all of them in order, `size` is all bytes together, `sha256` the first one's
+    digest, and `sha256s`, when they are known, the digests of all, beside `files`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -43,6 +46,13 @@ class Resolution(BaseModel):
     size: int | None = None
     commit: str | None = None
     files: list[str] = []
+    sha256s: list[str] = []
+
+    @model_validator(mode="after")
+    def _digests_stand_beside_files(self) -> Resolution:
+        if self.sha256s and (len(self.sha256s) != len(self.files) or self.sha256s[0] != self.sha256):
+            raise ValueError("sha256s: give one digest for each of files, the first being sha256")
+        return self
 
 
 class Revision(BaseModel):
@@ -58,10 +68,11 @@ class Revision(BaseModel):
 
 def revision_of(spec: ModelSpec, resolution: Resolution) -> Revision:
     """The revision that `spec` and `resolution` make."""
+    known = resolution.model_dump(mode="json", include={"sha256", "size", "commit"}, exclude_none=True)
     document = {
         "format": FORMAT,
         "spec": spec.model_dump(mode="json"),
-        "resolution": resolution.model_dump(mode="json", include={"sha256", "size", "commit"}, exclude_none=True),
+        "resolution": {**known, **_further_digests(resolution)},
     }
     load = {"format": FORMAT, "weights": _weights(spec, resolution), "context": _context(spec)}
     return Revision(id=short_hash(document), load_key=short_hash(load), spec=spec, resolution=resolution)
@@ -91,9 +102,14 @@ def _context(spec: ModelSpec) -> dict[str, Any]:
 def _file_identity(spec: ModelSpec, resolution: Resolution) -> dict[str, Any]:
     """The digest when it is known: then it does not matter where the file comes from."""
     if resolution.sha256 is not None:
-        return {"sha256": resolution.sha256}
+        return {"sha256": resolution.sha256, **_further_digests(resolution)}
     source = _chosen(spec.source)
     return source if resolution.commit is None else {"source": source, "commit": resolution.commit}
+
+
+def _further_digests(resolution: Resolution) -> dict[str, Any]:
+    """Two files in shards may agree in the first one. Of a file in one piece `sha256` says it all."""
+    return {"sha256s": resolution.sha256s} if len(resolution.sha256s) > 1 else {}
 
 
 def _chosen(part: Spec, names: tuple[str, ...] | None = None) -> dict[str, Any]:

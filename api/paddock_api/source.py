@@ -6,11 +6,11 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
-from paddock_api.fields import Name, Sha256, Spec
+from paddock_api.fields import DnsLabel, Name, Sha256, Spec, Url
 from paddock_api.paths import safe_relative
 
 _QUANT = "Quantization to pick among the repository's files by its tag, such as Q4_K_M; case does not matter."
-_Quant = Annotated[str, Field(min_length=1, max_length=64, description=_QUANT)]
+Quant = Annotated[str, Field(min_length=1, max_length=64, description=_QUANT)]
 
 
 def _must_be_safe(field: str, name: str) -> None:
@@ -51,7 +51,7 @@ class HttpSource(Spec):
          "url: remove the user name and password; a URL is shown in logs and status"),
     )
 
-    url: Annotated[str, Field(pattern=r"^https?://[^/?#\\\x00-\x20]+[^\\\x00-\x20]*$", max_length=2048, description=(
+    url: Annotated[Url, Field(description=(
         "Address of the file, without credentials."))]
     sha256: Annotated[Sha256, Field(description=(
         "Digest that the file must have. It is checked before the file becomes visible to any engine."))]
@@ -77,11 +77,14 @@ class HuggingFaceSource(Spec):
         "Repository as owner/name."))]
     file: Annotated[str, Field(min_length=1, max_length=1024, description=(
         "Path of the file in the repository. Of a file in shards name the first."))] | None = None
-    quant: Annotated[_Quant | None, Field(description=(
+    quant: Annotated[Quant | None, Field(description=(
         f"{_QUANT} With neither file nor quant: Q4_K_M, else Q8_0, else the first GGUF file."))] = None
     revision: Annotated[str, Field(min_length=1, max_length=255, description=(
         "Branch, tag or commit. A branch is pinned to its commit when it is first resolved; spec.updatePolicy says "
         "whether it then follows."))] = "main"
+    credential: Annotated[DnsLabel | None, Field(max_length=50, description=(
+        "Name of one of the pool's spec.credentials, for a private or gated repository or another hub. The pool's "
+        "owner decides which credentials Models may name. Not set: the public hub, without a token."))] = None
 
     @model_validator(mode="after")
     def _one_file(self) -> HuggingFaceSource:
@@ -97,7 +100,7 @@ class HubSource(Spec):
 
     name: Annotated[Name, Field(description="Name of the ModelHub.")]
     model: Annotated[str, Field(min_length=1, max_length=200, description="The entry, as the catalog names it.")]
-    quant: Annotated[_Quant | None, Field(description=_QUANT)] = None
+    quant: Annotated[Quant | None, Field(description=_QUANT)] = None
 
 
 class Source(Spec):

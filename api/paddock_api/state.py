@@ -34,11 +34,32 @@ class Failure(_State):
     retry_at: float | None = None
 
 
+class FileFacts(_State):
+    """What a pod found in the file of the desired revision. `size` in bytes, all shards together; `sha256` is the first
+    one's digest, `sha256s` those of all; `context_length` is what it was trained for."""
+
+    sha256: str
+    sha256s: list[str] = []
+    size: int
+    architecture: str | None = None
+    parameters: int | None = None
+    quantization: str | None = None
+    context_length: int | None = None
+
+
 class ModelState(_State):
+    """`revision` is what serves, or would be loaded next; `active_revision` what serves, `desired_revision` what the
+    configuration asks for. `bad_revisions` failed for a fault of their own: they are not tried again before the
+    configuration or their file changes."""
+
     namespace: str
     name: str
     aliases: list[str] = []
     revision: str
+    desired_revision: str | None = None
+    active_revision: str | None = None
+    bad_revisions: list[str] = []
+    facts: FileFacts | None = None
     phase: Phase
     progress: float | None = None
     failure: Failure | None = None

@@ -13,8 +13,9 @@ import pytest
 import yaml
 from pydantic import BaseModel, Field
 
-from paddock_api.crd import KINDS, Kind, definition, field_schema, structural_schema
+from paddock_api.crd import definition, field_schema, structural_schema
 from paddock_api.fields import Spec
+from paddock_api.kinds import KINDS, MODEL, MODEL_HUB, RUNTIME_POOL, Kind
 from paddock_api.model import Model
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -44,14 +45,16 @@ def walk(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str
 def test_generated_files_do_not_drift(generate: ModuleType) -> None:
     assert generate.drifted() == [], "run make crds"
     assert generate.generated() == generate.generated()
-    for path, text in generate.generated().items():
-        if path.suffix == ".yaml":
-            assert yaml.safe_load(text) == definition(KINDS[0])
+    crds = {path.name: yaml.safe_load(text) for path, text in generate.generated().items() if path.suffix == ".yaml"}
+    names = {name: kind for kind in KINDS for name in (kind.name.lower(), f"{kind.plural}.paddock.dev")}
+    assert crds == {f"{name}.yaml": definition(kind) for name, kind in names.items()}
 
 
 def test_drift_is_seen(generate: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generate, "HEADER", "# another\n")
-    assert [path.name for path in generate.drifted()] == ["model.yaml"]
+    assert [path.name for path in generate.drifted()] == [
+        "model.yaml", "models.paddock.dev.yaml", "runtimepool.yaml", "runtimepools.paddock.dev.yaml", "modelhub.yaml",
+        "modelhubs.paddock.dev.yaml"]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
@@ -61,8 +64,9 @@ def test_schema_is_structural(kind: Kind) -> None:
     for path, node in nodes:
         assert not FORBIDDEN & set(node), path
         assert "default" not in node, f"{path}: a default would be written into objects and change what was set"
-        assert node.get("type") in {*SCALARS, "object", "array"}, path
-        assert ("items" in node) == (node["type"] == "array"), path
+        assert ("type" in node) != node.get("x-kubernetes-int-or-string", False), path
+        assert node.get("type", "string") in {*SCALARS, "object", "array"}, path
+        assert ("items" in node) == (node.get("type") == "array"), path
         assert not ("properties" in node and "additionalProperties" in node), path
         assert set(node.get("required", ())) <= set(node.get("properties", ())), path
         assert not isinstance(node.get("exclusiveMinimum"), float | int) or node["exclusiveMinimum"] is True, path
@@ -79,10 +83,12 @@ def test_everything_is_described_and_bounded(kind: Kind) -> None:
         text = node.get("description", "")
         assert len(text) >= 12, f"{path}: kubectl explain has nothing to say"
         assert text.endswith("."), path
-        if path.startswith(".spec") and node["type"] == "string" and "enum" not in node:
-            assert "maxLength" in node, f"{path}: unbounded text breaks the CEL cost budget"
-        if node["type"] == "array":
+        if node.get("type", "string") == "string" and "enum" not in node and not path.startswith(".status"):
+            assert "maxLength" in node or path in (".apiVersion", ".kind"), f"{path}: unbounded text costs CEL too much"
+        if node.get("type") == "array":
             assert "maxItems" in node, path
+        if "additionalProperties" in node:
+            assert "maxProperties" in node, path
 
 
 def test_defaults_are_told_where_they_matter() -> None:
@@ -98,21 +104,27 @@ def _spec_types(kind: type[Spec]) -> set[type[Spec]]:
 
 
 def test_every_rule_of_the_types_is_in_the_schema_wherever_its_type_is_used() -> None:
-    in_schema = [rule["rule"] for _, node in walk(structural_schema(Model))
+    in_schema = [rule["rule"] for kind in KINDS for _, node in walk(structural_schema(kind.type))
                  for rule in node.get("x-kubernetes-validations", ())]
     from_types = {rule for kind in _spec_types(Spec) if kind.__module__.startswith("paddock_api")
-                  for rule, _ in kind.rules}
-    assert set(in_schema) == from_types
+                  for rule, _ in (*kind.rules, *kind.transition_rules)}
+    of_maps = {rule for rule in in_schema if rule.startswith("self.all(key, ")}
+    assert set(in_schema) - of_maps == from_types
+    assert len(of_maps) == 1
+    assert sum(rule in of_maps for rule in in_schema) == 8, "node selector, labels, annotations, resources"
     exactly_one = next(rule for rule in from_types if "has(self.hub)" in rule)
-    assert in_schema.count(exactly_one) == 2, "the model's source and an adapter's"
+    assert in_schema.count(exactly_one) == 3, "the model's source, an adapter's, and an adapter's in a hub's template"
 
 
-def test_rules_name_only_fields_that_exist_and_have_a_remedy() -> None:
-    for path, node in walk(structural_schema(Model)):
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_rules_name_only_fields_that_exist_and_have_a_remedy(kind: Kind) -> None:
+    known = {path for path, _ in walk(structural_schema(kind.type))}
+    for path, node in walk(structural_schema(kind.type)):
         for rule in node.get("x-kubernetes-validations", ()):
-            named = set(re.findall(r"self\.(\w+)", rule["rule"]))
-            assert named <= set(node["properties"]), path
+            named = set(re.findall(r"self\.(\w+)", rule["rule"], re.IGNORECASE))
+            assert named <= {*node.get("properties", ()), "all"}, path
             assert len(rule["message"]) > 20
+            assert f"{path}{rule.get('fieldPath', '')}" in known, "an API server refuses the CRD"
 
 
 def test_lists_merge_as_kubernetes_expects() -> None:
@@ -123,21 +135,31 @@ def test_lists_merge_as_kubernetes_expects() -> None:
     assert schema["spec"]["properties"]["aliases"]["x-kubernetes-list-type"] == "set"
 
 
-def test_printer_columns_and_names() -> None:
-    crd = definition(KINDS[0])
+@pytest.mark.parametrize(("kind", "subresources", "shown"), [
+    (MODEL, {"status"}, ["Ready", "Loaded", "Replicas", "Quant", "Last-Used", "Age"]),
+    (RUNTIME_POOL, {"status", "scale"}, ["Ready", "Pods", "Wanted", "Memory", "Models", "Age"]),
+    (MODEL_HUB, {"status"}, ["Ready", "Stale", "Entries", "Models", "Last-Sync", "Age"]),
+], ids=lambda value: value.name if isinstance(value, Kind) else None)
+def test_names_subresources_and_columns(kind: Kind, subresources: set[str], shown: list[str]) -> None:
+    crd = definition(kind)
     version = crd["spec"]["versions"][0]
-    assert crd["metadata"]["name"] == "models.paddock.dev"
+    assert crd["metadata"]["name"] == f"{kind.plural}.paddock.dev"
     assert crd["spec"]["names"]["categories"] == ["paddock"]
-    assert version["subresources"] == {"status": {}}
-    shown = [column["name"] for column in version["additionalPrinterColumns"] if not column.get("priority")]
-    assert shown == ["Ready", "Loaded", "Replicas", "Quant", "Last-Used", "Age"]
-    known = {path for path, _ in walk(structural_schema(Model))}
+    assert set(version["subresources"]) == subresources
+    assert [column["name"] for column in version["additionalPrinterColumns"] if not column.get("priority")] == shown
+    known = {path for path, _ in walk(structural_schema(kind.type))}
     for column in version["additionalPrinterColumns"]:
         plain = re.sub(r"\[\?.*?\]", "[]", column["jsonPath"])
         assert plain in known or plain.startswith(".metadata."), column
+    for path in version["subresources"].get("scale", {}).values():
+        assert path in known
 
 
-class Quantity(Spec):
+def test_short_names_are_the_kinds_own() -> None:
+    assert [kind.short_names for kind in KINDS] == [("mdl",), ("rtp",), ("mhub",)]
+
+
+class Everything(Spec):
     """A type with everything that later kinds need."""
 
     memory: Annotated[int | str, Field(description="Bytes.", json_schema_extra={
@@ -148,13 +170,34 @@ class Quantity(Spec):
 
 
 def test_int_or_string_maps_free_forms_and_open_bounds() -> None:
-    properties = field_schema(Quantity)["properties"]
+    properties = field_schema(Everything)["properties"]
     assert properties["memory"] == {"x-kubernetes-int-or-string": True, "description": "Bytes."}
     assert properties["labels"] == {"type": "object", "maxProperties": 8,
                                     "additionalProperties": {"type": "string", "maxLength": 63}}
     assert properties["template"] == {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     assert properties["share"] == {"type": "number", "minimum": 0, "exclusiveMinimum": True, "maximum": 1,
                                    "exclusiveMaximum": True, "description": "Default: 0.5."}
+
+
+def test_a_rule_on_a_change_is_a_rule_too() -> None:
+    class Fixed(Spec):
+        """Set once."""
+
+        rules = (("self.size > 0", "size: give more than 0"),)
+        transition_rules = (("self.size == oldSelf.size", "size: can't be changed later"),)
+
+        size: Annotated[int, Field(description="A size.")]
+
+    assert [rule["rule"] for rule in field_schema(Fixed)["x-kubernetes-validations"]] == [
+        "self.size > 0", "self.size == oldSelf.size"]
+
+
+def test_a_rule_about_one_field_is_reported_there() -> None:
+    rules = structural_schema(RUNTIME_POOL.type)["properties"]["spec"]["x-kubernetes-validations"]
+    paths = {rule["message"].split(",")[0]: rule.get("fieldPath") for rule in rules}
+    assert paths["give more than 0"] == ".disk"
+    assert paths["can't be added"] == ".cache.volumeClaimTemplate"
+    assert paths["resources.limits.memory: give more than spec.memory"] is None, "a key of a map has no path"
 
 
 def test_what_has_no_structural_schema_is_refused() -> None:
@@ -174,7 +217,7 @@ def test_another_kind_comes_as_data() -> None:
     class Gadget(Spec):
         """A gadget."""
 
-        spec: Annotated[Quantity, Field(description="What is wanted.")]
+        spec: Annotated[Everything, Field(description="What is wanted.")]
 
     Gadget.model_rebuild()
     kind = Kind(type=Gadget, plural="gadgets", short_names=(), columns=(),

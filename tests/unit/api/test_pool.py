@@ -81,3 +81,10 @@ def test_assignments() -> None:
 def test_a_key_that_names_another_entry_is_refused() -> None:
     with pytest.raises(ValueError, match="'n/x' does not name its entry n/a"):
         PoolConfig(generation=1, models={"n/x": entry("a")})
+
+
+def test_settings_and_further_digests_are_in_force_too_and_leave_no_trace_while_they_are_not_set() -> None:
+    assert config_hash(BASE.model_copy(update={"settings": {"some": 0}})) != config_hash(BASE)
+    sharded = [revision(files=["1", "2"]).model_copy(update={"resolution": Resolution(
+        sha256="a", files=["1", "2"], sha256s=digests)}) for digests in ([], ["a", "b"], ["a", "c"])]
+    assert len({config_hash(config(entry("a", one))) for one in sharded}) == 3

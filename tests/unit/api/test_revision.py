@@ -185,3 +185,20 @@ def test_canonical_form_is_stable_under_order_and_reading_back(value: dict[str, 
     form = canonical_json(value)
     assert canonical_json(dict(reversed(value.items()))) == form
     assert canonical_json(json.loads(form)) == form
+
+
+def test_digests_of_further_shards_are_identity_and_no_others_are() -> None:
+    """Two releases of a sharded file may share their first shard."""
+    files, digests = ["/1", "/2"], ["c" * 64, "d" * 64]
+    plain = revision(FILE, Resolution(sha256="c" * 64, files=files))
+    known = revision(FILE, Resolution(sha256="c" * 64, files=files, sha256s=digests))
+    other = revision(FILE, Resolution(sha256="c" * 64, files=files, sha256s=["c" * 64, "e" * 64]))
+    assert len({plain.id, known.id, other.id}) == len({plain.load_key, known.load_key, other.load_key}) == 3
+    one = Resolution(sha256="c" * 64, files=["/1"])
+    assert revision(FILE, one.model_copy(update={"sha256s": ["c" * 64]})).id == revision(FILE, one).id
+
+
+@pytest.mark.parametrize("digests", [["d" * 64, "c" * 64], ["c" * 64], ["c" * 64, "d" * 64, "e" * 64]])
+def test_digests_that_do_not_stand_beside_the_files_are_refused(digests: list[str]) -> None:
+    with pytest.raises(ValueError, match="sha256s: give one digest for each of files"):
+        Resolution(sha256="c" * 64, files=["/1", "/2"], sha256s=digests)

@@ -22,7 +22,7 @@ from paddock_api.state import EngineState, ModelState, Phase
 from paddock_runtime.bus import Bus
 from paddock_runtime.engine.llamacpp import LlamaCpp
 from paddock_runtime.engine.protocol import Sampling
-from paddock_runtime.engine.types import Charge, EngineType, Files
+from paddock_runtime.engine.types import Charge, EngineType, Examined, Files
 from paddock_runtime.jobs import EmbedWork, GenerateWork, Job, Output, Served, Stream, Text, Vectors, Work
 from paddock_runtime.lifecycle import Limits, Supervisor
 from paddock_runtime.store import FileStore
@@ -42,8 +42,9 @@ class Faulty(LlamaCpp):
         real = super().command(fd)
         return [real[0], "-m", "tests.faulty_child", str(self._grow_mib), str(fd)]
 
-    def estimate(self, files: Files, revision: Any) -> Charge:
-        return self._charge or super().estimate(files, revision)
+    def examine(self, files: Files, revision: Any) -> Examined:
+        found = super().examine(files, revision)
+        return found if self._charge is None else replace(found, charge=self._charge)
 
 
 def entry(name: str, path: Path | None, *, namespace: str = "default", assigned: Iterable[str] = (),
@@ -198,12 +199,20 @@ def alive(pid: int) -> bool:
 
 
 def children() -> set[int]:
-    """Our child processes, zombies included."""
+    """Our child processes, zombies included; but those of an API server that lives as long as all tests."""
     found = set()
     for task in Path("/proc/self/task").iterdir():
         with contextlib.suppress(OSError):  # a thread may end while we look
             found |= {int(pid) for pid in (task / "children").read_text().split()}
-    return found
+    return {pid for pid in found if not _of_the_api_server(pid)}
+
+
+def _of_the_api_server(pid: int) -> bool:
+    try:
+        program = Path(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0]
+    except OSError:
+        return False
+    return program.rpartition(b"/")[2] in (b"etcd", b"kube-apiserver", b"kube-controller-manager")
 
 
 def descriptors() -> int:

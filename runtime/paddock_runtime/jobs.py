@@ -117,6 +117,11 @@ class Stream(Protocol):
 
     def __aiter__(self) -> AsyncIterator[Output]: ...
 
+    @property
+    def ready(self) -> bool:
+        """Whether the next output, or the end, is there already."""
+        ...
+
     async def aclose(self) -> None: ...
 
 
@@ -132,6 +137,16 @@ class Service(Protocol):
     def submit(self, job: Job) -> Stream: ...
 
     def state(self) -> PodState: ...
+
+    @property
+    def leaving(self) -> bool:
+        """Whether the pod is about to end."""
+        ...
+
+    @property
+    def generation(self) -> int:
+        """Of the configuration in force; 0 before the first."""
+        ...
 
     async def load(self, model: ModelId) -> None:
         """Load now; returns when asked, not when done."""

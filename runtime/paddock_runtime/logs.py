@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import UTC, datetime
 from typing import IO, Any
 
+from paddock_api import log_lines
 from paddock_api.events import Event, EventType
 
 MAX_TEXT = 8192
@@ -19,9 +18,6 @@ FIELDS = ("model", "revision", "request_id", "method", "path", "status", "second
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
-# A second net: nothing here logs headers, but a library's message might.
-_SECRETS = re.compile(r"(?i)\b(authorization\W{1,4}(?:(?:bearer|basic)\s+)?|bearer\s+|basic\s+|hf_)[\w.~+/=-]{6,}")
-_QUERY = re.compile(r"(https?://[^\s?\"']+)\?[^\s\"']*")
 _NOISY = ("httpx", "httpcore", "hpack", "asyncio", "watchfiles", "uvicorn")
 
 _events = logging.getLogger("paddock.events")
@@ -37,25 +33,17 @@ def outside_request() -> Iterator[None]:
         request_id.reset(token)
 
 
-class JsonFormatter(logging.Formatter):
-    """One record, one line of ASCII JSON: control characters, ANSI and line separators come out escaped."""
+class JsonFormatter(log_lines.JsonFormatter):
+    """With the id of the request that is being answered."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": _clean(record.getMessage()),
-        }
-        for name in FIELDS:
-            value = getattr(record, name, None)
-            if value is not None:
-                line[name] = _clean(value)
-        if "request_id" not in line and (current := request_id.get()) is not None:
-            line["request_id"] = current
-        if record.exc_info:
-            line["error"] = _clean(self.formatException(record.exc_info))
-        return json.dumps(line, ensure_ascii=True, default=str)
+    def __init__(self) -> None:
+        super().__init__(FIELDS, max_text=MAX_TEXT)
+
+    def line(self, record: logging.LogRecord) -> dict[str, Any]:
+        line = super().line(record)
+        if (current := request_id.get()) is not None:
+            line.setdefault("request_id", current)
+        return line
 
 
 class ConsoleFormatter(JsonFormatter):
@@ -88,22 +76,9 @@ def configure(*, level: int = logging.INFO, stream: IO[str] | None = None, conso
 
 
 def log_event(event: Event) -> None:
-    """A listener of the bus. Progress and memory come each second: they are for `/events` and metrics."""
-    if event.type in (EventType.PROGRESS, EventType.MEMORY):
+    """A listener of the bus. Progress and memory come each second, and a state is long: they are for `/events`."""
+    if event.type in (EventType.PROGRESS, EventType.MEMORY, EventType.MODEL):
         return
     level = logging.WARNING if event.type in (EventType.ENGINE_ENDED, EventType.REQUEST_REFUSED) else logging.INFO
     _events.log(level, event.type.value, extra={"event": event.type.value, "model": event.model,
                                                 "revision": event.revision, "data": event.data})
-
-
-def _clean(value: Any) -> Any:
-    """Strings bounded and without secrets, in containers too."""
-    if isinstance(value, dict):
-        return {str(key): _clean(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_clean(item) for item in value]
-    if not isinstance(value, str):
-        return value
-    text = _SECRETS.sub(lambda match: f"{match.group(1)}[redacted]", value)
-    text = _QUERY.sub(r"\1?[redacted]", text)
-    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}…"

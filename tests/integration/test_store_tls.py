@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from paddock_api.errors import Code, PaddockError
 from paddock_api.source import HttpSource, Source
 from paddock_runtime.store import FileStore
 from tests.hub import Behaviour, Hub
-from tests.hub.kit import QUICK, ignore, noise
+from tests.hub.kit import QUICK, ignore, noise, self_signed
 
 DATA = noise(2_000_000)
 NAME = "files.example"
@@ -21,14 +20,7 @@ NAME = "files.example"
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for files.example that signs itself, and its key, in one file."""
-    path = tmp_path_factory.mktemp("tls") / "both.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-subj", f"/CN={NAME}", "-addext", f"subjectAltName=DNS:{NAME}", "-keyout", str(path), "-out", f"{path}.crt"],
-        check=True, capture_output=True)
-    path.write_text(path.read_text() + Path(f"{path}.crt").read_text())
-    return path
+    return self_signed(tmp_path_factory.mktemp("tls"), NAME)
 
 
 @pytest.fixture

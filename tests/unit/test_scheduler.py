@@ -140,7 +140,7 @@ def test_a_busy_context_keeps_its_turn_then_takes_nothing_new_then_goes() -> Non
     busy = resident("a", busy=3, waiting=9)
     waits = want("b", since=NOW - 2)
     decision = at([busy], [waits])
-    assert decision == Decision((), frozenset(), NOW + 3)
+    assert decision == Decision((), frozenset(), NOW + 3, {"b": NOW + 3})
     late = at([busy], [waits], now=NOW + 3)
     assert late == Decision((), frozenset({"a"}), None)
     done = resident("a", busy=0, waiting=9)

@@ -1,6 +1,7 @@
 """The lifecycle of Models in one pod: loading, budgets, queues, crashes. `Supervisor` is all that others use."""
 
+from paddock_runtime.lifecycle.files import Check
 from paddock_runtime.lifecycle.limits import Backoff, Limits
 from paddock_runtime.lifecycle.supervisor import Supervisor
 
-__all__ = ["Backoff", "Limits", "Supervisor"]
+__all__ = ["Backoff", "Check", "Limits", "Supervisor"]

@@ -11,161 +11,68 @@ from paddock_api.errors import PaddockError
 from paddock_api.events import EventType
 from paddock_api.state import Phase
 from paddock_runtime.bus import Bus
+from paddock_runtime.lifecycle.decider import Decider
 from paddock_runtime.lifecycle.dispatch import Dispatcher
-from paddock_runtime.lifecycle.ends import no_fit_error
 from paddock_runtime.lifecycle.engines import EnginePool
-from paddock_runtime.lifecycle.files import Fetcher, Store
+from paddock_runtime.lifecycle.files import Check, Fetcher, Store
 from paddock_runtime.lifecycle.limits import Limits
 from paddock_runtime.lifecycle.models import Model, Registry
-from paddock_runtime.lifecycle.phases import phase_of, progress_of, why
-from paddock_runtime.lifecycle.plan import resident, superseded, wanted, wanted_since
+from paddock_runtime.lifecycle.plan import superseded, wanted_since
 from paddock_runtime.lifecycle.targets import Target
+from paddock_runtime.lifecycle.teller import Teller
 from paddock_runtime.lifecycle.threads import divide
 from paddock_runtime.lifecycle.units import Engine, Unit, UnitState
 from paddock_runtime.lifecycle.watch import Learned
-from paddock_runtime.scheduler import Action, Budget, Decision, Evict, Load, Refuse, Wanted, decide
 from paddock_runtime.system.clock import Clock
-
-_PROGRESS_STEP = 0.01
 
 
 class Core:
     """Hears of requests (the dispatcher's Desk), of files (the fetcher's owner) and of children (the pool's owner)."""
 
     def __init__(self, store: Store, registry: Registry, bus: Bus, *, memory_bytes: int, cores: int, limits: Limits,
-                 clock: Clock) -> None:
+                 clock: Clock, check: Check) -> None:
         self.registry, self.bus, self.limits, self.clock = registry, bus, limits, clock
         self.memory_bytes, self.cores = memory_bytes, cores
         self.learned = Learned(limits.learned_entries)
         self.pool = EnginePool(self, bus, limits=limits, clock=clock, verify=store.verify)
-        self.fetcher = Fetcher(self, store, concurrent=limits.concurrent_fetches)
+        self.fetcher = Fetcher(self, store, concurrent=limits.concurrent_fetches, memory_bytes=memory_bytes,
+                               check=check)
         self.dispatcher = Dispatcher(self, registry, limits=limits, clock=clock)
-        self.stopped = False
-        self._budget = Budget(
-            memory_bytes=memory_bytes, concurrent_loads=limits.concurrent_loads, service_seconds=limits.service_seconds,
-            points_per_second=limits.points_per_second, max_wait_seconds=limits.max_wait_seconds)
-        self._restless: set[Model] = set()  # who may want a load
-        self.failing: set[Model] = set()
-        self._decision_due = False
-        self._alarm: asyncio.TimerHandle | None = None
+        self._teller = Teller(self.pool, self.dispatcher, bus, clock)
+        self._decider = Decider(self)
 
     # --- deciding
 
     def poke(self) -> None:
         """Something changed: decide anew, once, after all that happens in this moment."""
-        if not self._decision_due and not self.stopped:
-            self._decision_due = True
-            asyncio.get_running_loop().call_soon(self._decide)
+        self._decider.poke()
 
     def want(self, model: Model) -> None:
-        self._restless.add(model)
-        self.poke()
+        self._decider.want(model)
 
-    def _decide(self) -> None:
-        self._decision_due = False
-        if self.stopped:
-            return
-        now = self.clock.monotonic()
-        self._drop_orphans()
-        retry_at = self._fetch_for_restless(now)
-        wants = wanted(self._restless, self.learned, budget=self.memory_bytes, now=now)
-        residents = [resident(unit, self.registry) for unit in self.pool.units.values()]
-        decision = decide(self._budget, residents, wants, now)
-        self._take_turns(decision)
-        by_key = {want.key: want for want in wants}
-        for action in decision.actions:
-            self._act(action, by_key)
-        self._set_alarm(now, decision.wake_at, retry_at)
-
-    def _drop_orphans(self) -> None:
-        """Loads that nobody would use any more are given up, unless their weights are, or may be, about to be used."""
-        prepared = [model.candidate.prepared for model in self._restless if model.candidate.failure is None]
-        weights = {each.weights for each in prepared if each is not None}
-        if None in prepared:
-            return
-        for unit in [unit for unit in self.pool.units.values() if unit.state is UnitState.LOADING]:
-            if unit.engine.key not in weights and all(model.removed for model in self._users(unit)):
-                self._evict(unit, "unwanted")
-
-    def _fetch_for_restless(self, now: float) -> float | None:
-        """Starts the fetches that loads wait for. Returns when the next blocked attempt is due."""
-        retry_at: list[float] = []
-        for model in list(self._restless):
-            target, asked = model.candidate, wanted_since(model) is not None
-            if model.removed or not (asked or (model.assigned and not model.asleep)):
-                self._restless.discard(model)
-            elif target.failure is not None and target.failure.blocks(now):
-                if target.failure.retry_at is not None:
-                    retry_at.append(target.failure.retry_at)
-            elif target.prepared is None:
-                self.fetcher.start(target, urgent=asked)
-        return min(retry_at, default=None)
-
-    def _set_alarm(self, now: float, *moments: float | None) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-        due = min((moment for moment in moments if moment is not None), default=None)
-        self._alarm = None if due is None else asyncio.get_running_loop().call_later(max(0.001, due - now), self.poke)
-
-    def _take_turns(self, decision: Decision) -> None:
-        # who is about to leave must not be opened for one last moment
-        shut = decision.closed | {action.key for action in decision.actions if isinstance(action, Evict)}
+    async def stop(self) -> None:
+        """No more decisions; everything leaves memory. Returns when the last child is reaped."""
+        self._decider.stop()
+        await self.fetcher.close()
         for unit in list(self.pool.units.values()):
-            closed = unit.key in shut
-            if unit.closed != closed:
-                unit.closed = closed
-                self._refresh_users(unit)
-                if not closed:
-                    self.dispatcher.admit(unit)
+            if unit.state is not UnitState.LEAVING:
+                self.evict(unit, "shutdown")
+        await self.pool.shut()
 
-    def _act(self, action: Action, wants: dict[str, Wanted]) -> None:
-        match action:
-            case Load(key):
-                self._load(wants[key])
-            case Evict(key, reason, wanted_by):
-                self._evict(self.pool.units[key], reason.value, wanted_by)
-            case Refuse():
-                self._refuse(action)
+    # --- Models
 
-    def _load(self, want: Wanted) -> None:
-        model = next((model for model in self._restless if model.candidate.context == want.key), None)
-        if model is not None:
-            unit = self.pool.open(model.candidate, weights_bytes=want.weights_bytes, threads=1)
-            self.share_cores()
-            self._refresh_users(unit)
-
-    def _evict(self, unit: Unit, reason: str, wanted_by: str | None = None) -> None:
-        users = self._users(unit)
+    def evict(self, unit: Unit, reason: str, wanted_by: str | None = None) -> None:
+        """Out of memory with it; `wanted_by` names the context that gets its room."""
+        users = self.users(unit)
         for model in users:
             if wanted_by is None or wanted_by != model.candidate.context:
                 model.switching_since = None  # it leaves for another; for its own next revision it comes back
             model.leaving = reason
-            self._enter(model, Phase.DRAINING, reason=reason)
+            self._teller.enter(model, Phase.DRAINING, reason=reason)
         self.pool.close(unit)
         for model in users:
             self.settle(model)
             model.leaving = None
-
-    def _refuse(self, refusal: Refuse) -> None:
-        for model in [model for model in self._restless if model.candidate.context == refusal.key]:
-            if refusal.forever:
-                self._target_failed(model, model.candidate, no_fit_error(refusal))
-            else:
-                model.asked = model.switching_since = None
-                self.dispatcher.refuse_waiting(model, lambda: no_fit_error(refusal))
-
-    async def stop(self) -> None:
-        """No more decisions; everything leaves memory. Returns when the last child is reaped."""
-        self.stopped = True
-        if self._alarm is not None:
-            self._alarm.cancel()
-        await self.fetcher.close()
-        for unit in list(self.pool.units.values()):
-            if unit.state is not UnitState.LEAVING:
-                self._evict(unit, "shutdown")
-        await self.pool.shut()
-
-    # --- Models
 
     def ready_unit(self, model: Model) -> Unit | None:
         return None if model.active is None else self._ready(model.active.context)
@@ -174,7 +81,7 @@ class Core:
         unit = None if context is None else self.pool.units.get(context)
         return unit if unit is not None and unit.state is UnitState.READY else None
 
-    def _users(self, unit: Unit) -> list[Model]:
+    def users(self, unit: Unit) -> list[Model]:
         return list(self.registry.users(unit.key))
 
     def settle(self, model: Model) -> None:
@@ -205,34 +112,19 @@ class Core:
         return any(target.context in self.pool.units for target in model.targets())
 
     def refresh(self, model: Model) -> None:
-        """Tells of a new phase or of progress, if there is any."""
-        now = self.clock.monotonic()
-        phase, progress = phase_of(model, self.pool.units, now), progress_of(model, self.pool.units)
-        if phase is not model.phase:
-            model.told_progress = progress
-            self._enter(model, phase, **why(model, phase))
-        elif progress is not None and abs(progress - (model.told_progress or 0.0)) >= _PROGRESS_STEP:
-            model.told_progress = progress
-            self.bus.publish(EventType.PROGRESS, model=str(model.id), revision=model.candidate.revision.id,
-                             fraction=progress, of="fetch" if phase is Phase.FETCHING else "load")
-            self.dispatcher.tell_waiting(model)
-        failing = any(target.failure is not None for target in model.targets()) and not model.removed
-        (self.failing.add if failing else self.failing.discard)(model)
+        """Tells of what is new about it, if anything is."""
+        self._teller.refresh(model)
 
-    def _enter(self, model: Model, phase: Phase, **data: str) -> None:
-        if model.phase is phase:
-            return
-        before, model.phase = model.phase, phase
-        serving = model.active or model.candidate
-        self.bus.publish(EventType.PHASE, model=str(model.id), revision=serving.revision.id,
-                         **{"from": before.value, "to": phase.value, **data})
-        self.dispatcher.tell_waiting(model)
-
-    def _refresh_users(self, unit: Unit) -> None:
-        for model in self._users(unit):
+    def refresh_users(self, unit: Unit) -> None:
+        for model in self.users(unit):
             self.refresh(model)
 
-    def _target_failed(self, model: Model, target: Target, error: PaddockError, *, served: float | None = None) -> None:
+    @property
+    def failing(self) -> set[Model]:
+        """The Models with a failure that is remembered."""
+        return self._teller.failing
+
+    def target_failed(self, model: Model, target: Target, error: PaddockError, *, served: float | None = None) -> None:
         """Keeps the failure, and answers who waits unless waiting makes sense or an older revision can serve."""
         now = self.clock.monotonic()
         target.fail(error, limits=self.limits, now=now, served=served)
@@ -255,7 +147,7 @@ class Core:
             return
         if unit is not None and unit.dismissed:
             unit.dismissed = False
-            self._refresh_users(unit)
+            self.refresh_users(unit)
             self.dispatcher.admit(unit)
         self.want(model)
 
@@ -298,7 +190,7 @@ class Core:
 
     def fetch_failed(self, target: Target, error: PaddockError) -> None:
         if (model := self._model_of(target)) is not None:
-            self._target_failed(model, target, error)
+            self.target_failed(model, target, error)
 
     def _model_of(self, target: Target) -> Model | None:
         model = self.registry.models.get(target.model)
@@ -307,7 +199,7 @@ class Core:
     # --- what the pool of children reports
 
     def unit_ready(self, unit: Unit) -> None:
-        for model in self._users(unit):
+        for model in self.users(unit):
             for target in self._targets(model, unit):
                 target.loaded()
             model.loads += 1
@@ -318,23 +210,23 @@ class Core:
 
     def unit_progress(self, unit: Unit, fraction: float) -> None:
         unit.progress = fraction
-        self._refresh_users(unit)
+        self.refresh_users(unit)
 
     def unit_failed(self, unit: Unit, error: PaddockError) -> None:
-        for model in self._users(unit):
+        for model in self.users(unit):
             for target in self._targets(model, unit):
-                self._target_failed(model, target, error)
+                self.target_failed(model, target, error)
 
     def unit_stale(self, unit: Unit, error: PaddockError) -> None:
         """Its files are others now: what was known of them is void. Who waits, waits for the new look at them."""
-        for model in self._users(unit):
+        for model in self.users(unit):
             for target in self._targets(model, unit):
                 target.prepared = None
                 self.fetcher.start(target, urgent=True)
 
     def unit_gone(self, unit: Unit) -> None:
         self.dispatcher.unit_gone(unit)
-        for model in self._users(unit):
+        for model in self.users(unit):
             self.settle(model)
         self.share_cores()
         self.poke()
@@ -346,9 +238,9 @@ class Core:
             if unit.state is not UnitState.READY:
                 continue
             unit.state = UnitState.LEAVING
-            for model in self._users(unit):
+            for model in self.users(unit):
                 for target in self._targets(model, unit):
-                    self._target_failed(model, target, error, served=now - unit.loaded_at)
+                    self.target_failed(model, target, error, served=now - unit.loaded_at)
 
     def _targets(self, model: Model, unit: Unit) -> list[Target]:
         return [target for target in model.targets() if target.context == unit.key]

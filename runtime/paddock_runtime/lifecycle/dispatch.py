@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from paddock_api.errors import Code, PaddockError
-from paddock_runtime.engine.protocol import Cancel, Embed, Generate, Message, Pause, ProtocolError, Resume
+from paddock_runtime.engine.frames import ProtocolError
+from paddock_runtime.engine.protocol import Cancel, Embed, Generate, Message, Pause, Resume
 from paddock_runtime.jobs import GenerateWork, Job, Served, Waiting, Work
 from paddock_runtime.lifecycle.limits import Limits
 from paddock_runtime.lifecycle.models import Model, Registry
@@ -100,6 +101,12 @@ class Dispatcher:
         """Ends all that wait for `model`; each gets an error of its own."""
         for run in list(model.queue):
             self.finish(run, error())
+
+    def refuse_hopeless(self, model: Model, room_at: float, error: Callable[[float], PaddockError]) -> None:
+        """Ends those that wait for `model` and may not wait until `room_at`; `error` is given the seconds till then."""
+        now = self._clock.monotonic()
+        for run in [run for run in model.queue if run.hold_until < room_at]:
+            self.finish(run, error(room_at - now))
 
     # --- admission
 

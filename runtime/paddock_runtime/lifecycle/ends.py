@@ -39,6 +39,13 @@ def crash_error(code: int, tail: Sequence[str], *, loading: bool, fault: str | N
     return PaddockError(Code.LOAD_FAILED if loading else Code.ENGINE_CRASHED, f"{what} ({exit_words(code)}){said}")
 
 
+def no_room_error(seconds: float) -> PaddockError:
+    """Why a load is refused for now: `seconds` until somebody has to make room for it."""
+    return PaddockError(
+        Code.NO_FIT, f"other models use the memory of this pod, and keep it for at least {seconds:.0f} s, longer than "
+        "this request may wait: another pod may have room", retry_after=max(1.0, seconds))
+
+
 def no_fit_error(refusal: Refuse) -> PaddockError:
     """Why a load is refused, with the numbers and what helps."""
     available = f"{refusal.available_bytes / _MIB:.0f} MiB"

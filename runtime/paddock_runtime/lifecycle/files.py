@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 from paddock_api.errors import Code, PaddockError
+from paddock_api.revision import Revision
 from paddock_api.source import Source
+from paddock_runtime.lifecycle.resolved import check_resolved, digests, facts_of, never_fits
 from paddock_runtime.lifecycle.signature import signature_of
 from paddock_runtime.lifecycle.targets import Prepared, Target, prepared
 from paddock_runtime.store import Artifact
@@ -19,10 +21,10 @@ _log = logging.getLogger(__name__)
 class Store(Protocol):
     """What the lifecycle asks of the file store."""
 
-    def present(self, source: Source, files: Sequence[str] = ()) -> Artifact | None: ...
+    def present(self, source: Source, files: Sequence[str] = (), sha256s: Sequence[str] = ()) -> Artifact | None: ...
 
-    async def ensure(self, source: Source, *, files: Sequence[str] = (), size: int | None = None,
-                     progress: Callable[[float | None], None]) -> Artifact: ...
+    async def ensure(self, source: Source, *, files: Sequence[str] = (), sha256s: Sequence[str] = (),
+                     size: int | None = None, progress: Callable[[float | None], None]) -> Artifact: ...
 
     def verify(self, artifact: Artifact) -> None: ...
 
@@ -35,11 +37,21 @@ class Files(Protocol):
     def fetch_failed(self, target: Target, error: PaddockError) -> None: ...
 
 
-class Fetcher:
-    """What somebody waits for starts at once; the rest, `concurrent` at a time."""
+Check = Callable[[Revision], Awaitable[None]]
 
-    def __init__(self, owner: Files, store: Store, *, concurrent: int) -> None:
-        self._owner, self._store = owner, store
+
+async def no_check(revision: Revision) -> None:
+    """For who has nothing else to say about a revision."""
+
+
+class Fetcher:
+    """What somebody waits for starts at once; the rest, `concurrent` at a time.
+
+    `check` raises PaddockError for what is wrong with a revision beside its files. What needs more than `memory_bytes`
+    is not even fetched."""
+
+    def __init__(self, owner: Files, store: Store, *, concurrent: int, memory_bytes: int, check: Check) -> None:
+        self._owner, self._store, self._memory_bytes, self._check = owner, store, memory_bytes, check
         self._background = asyncio.Semaphore(concurrent)
         self._flights: dict[Target, asyncio.Task[None]] = {}
 
@@ -83,8 +95,8 @@ class Fetcher:
 
     async def _look(self, target: Target) -> None:
         async with self._background:
-            resolution = target.revision.resolution
-            found = await asyncio.to_thread(self._store.present, target.revision.spec.source, resolution.files)
+            source, resolution = target.revision.spec.source, target.revision.resolution
+            found = await asyncio.to_thread(self._store.present, source, resolution.files, digests(target.revision))
             if found is not None:
                 await self._fetch(target)
 
@@ -117,8 +129,19 @@ class Fetcher:
             self._owner.fetch_changed(target)
 
         revision = target.revision
-        weights = await self._store.ensure(revision.spec.source, files=revision.resolution.files,
-                                           size=revision.resolution.size, progress=report)
+        await self._check(revision)
+        if (error := never_fits(revision, self._memory_bytes)) is not None:
+            raise error
+        here = revision.spec.source.file is not None
+        weights = await self._store.ensure(
+            revision.spec.source, files=revision.resolution.files, sha256s=digests(revision),
+            size=None if here else revision.resolution.size, progress=report)
+        target.facts = facts_of(weights)
+        if here:
+            check_resolved(revision, weights)
         adapters = [await self._store.ensure(adapter.source, progress=report)
                     for adapter in revision.spec.engine.adapters]
-        return await asyncio.to_thread(prepared, target.model, revision, target.engine_type, [weights, *adapters])
+        result, examined = await asyncio.to_thread(
+            prepared, target.model, revision, target.engine_type, [weights, *adapters])
+        target.facts = facts_of(weights, examined)
+        return result

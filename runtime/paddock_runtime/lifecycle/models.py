@@ -43,6 +43,7 @@ class Model:
     removed: bool = False
     phase: Phase = Phase.ABSENT
     told_progress: float | None = None
+    told: tuple[object, ...] | None = None  # what else was told of it last
     leaving: str | None = None  # why it is being unloaded, while it is
     busy: int = 0
     loads: int = 0
@@ -51,10 +52,8 @@ class Model:
     @property
     def candidate(self) -> Target:
         """What a load would load: the desired revision, or the last good one if that is known to be bad."""
-        bad, good = self.desired.failure, self.fallback
-        if bad is None or not bad.permanent or good is None or (good.failure is not None and good.failure.permanent):
-            return self.desired
-        return good
+        good = self.fallback
+        return self.desired if not self.desired.bad or good is None or good.bad else good
 
     @property
     def pinned(self) -> bool:
@@ -74,7 +73,7 @@ class Registry:
 
     def __init__(self, engine_types: Iterable[EngineType], pod: str, *, alone: bool) -> None:
         self._types = {engine_type.name: engine_type for engine_type in engine_types}
-        self._pod, self._alone = pod, alone
+        self._pod, self.alone = pod, alone
         self.models: dict[ModelId, Model] = {}
         self.leaving: set[Model] = set()  # removed from the configuration, still in memory
         self._users: dict[str, set[Model]] = {}
@@ -112,7 +111,7 @@ class Registry:
         if entry.desired != before.revision:
             model.desired = self._target(model.id, entry.desired)
             if _same_files(before.revision, entry.desired):
-                model.desired.prepared = before.prepared
+                model.desired.prepared, model.desired.facts = before.prepared, before.facts
             if before.proven:
                 model.fallback = before
             model.switching_since = None
@@ -159,7 +158,7 @@ class Registry:
     def _configure(self, model: Model, entry: PoolEntry) -> None:
         model.entry = entry
         kept = entry.desired.spec.loading.policy is not LoadingPolicy.ON_DEMAND
-        model.assigned = self._pod in entry.assigned or (self._alone and kept)
+        model.assigned = self._pod in entry.assigned or (self.alone and kept)
         good = entry.last_good
         if good is not None and good.id == entry.desired.id:
             model.fallback = None
@@ -175,6 +174,7 @@ class Registry:
 
 
 def _same_files(old: Revision, new: Revision) -> bool:
-    """Whether what was prepared for `old` holds for `new`: same files, same load."""
+    """Whether what was prepared for `old` holds for `new`: same files, same load, and a template that was checked."""
     return (old.load_key == new.load_key and old.spec.source == new.spec.source
-            and old.resolution.files == new.resolution.files)
+            and old.resolution.files == new.resolution.files
+            and old.spec.engine.chat_template == new.spec.engine.chat_template)

@@ -41,7 +41,7 @@ class Outbox:
         self._high, self._low = limit_bytes // 2, limit_bytes // 4
         self._clock = clock
         self._outputs: deque[tuple[Output, int]] = deque()
-        self._wake = asyncio.Event()
+        self._reader: asyncio.Future[None] | None = None
         self._end: PaddockError | None = None
         self._ended = False
         self._full_since: float | None = None
@@ -64,7 +64,7 @@ class Outbox:
         if self.bytes >= self._high and not self.paused:
             self.paused = True
             self.on_slow()
-        self._wake.set()
+        self._wake()
 
     def end(self, error: PaddockError | None = None, *, drop: bool = False) -> None:
         """No more outputs. The reader gets what is left (not with `drop`), then `error` if there is one."""
@@ -74,7 +74,16 @@ class Outbox:
         if drop:
             self._outputs.clear()
             self.bytes = 0
-        self._wake.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    @property
+    def ready(self) -> bool:
+        """Whether `next` would answer at once."""
+        return bool(self._outputs) or self._ended
 
     @property
     def ended(self) -> bool:
@@ -91,8 +100,8 @@ class Outbox:
                 if self._end is not None:
                     raise self._end
                 return None
-            self._wake.clear()
-            await self._wake.wait()
+            self._reader = asyncio.get_running_loop().create_future()
+            await self._reader
         output, size = self._outputs.popleft()
         self.bytes -= size
         self._full_since = self._clock() if self._outputs else None

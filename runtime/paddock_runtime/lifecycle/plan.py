@@ -38,7 +38,7 @@ def resident(unit: Unit, registry: Registry) -> Resident:
 def superseded(model: Model) -> bool:
     """Whether something newer is to take the place of what serves."""
     active, candidate = model.active, model.candidate
-    if active is None or active is candidate or (candidate.failure is not None and candidate.failure.permanent):
+    if active is None or active is candidate or candidate.bad:
         return False
     return candidate.prepared is None or candidate.context != active.context
 

@@ -17,6 +17,10 @@ class Refused:
     def __aiter__(self) -> AsyncIterator[Output]:
         return self
 
+    @property
+    def ready(self) -> bool:
+        return True
+
     async def __anext__(self) -> Output:
         raise self._error
 

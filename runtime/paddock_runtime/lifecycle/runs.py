@@ -112,6 +112,10 @@ class Run:
     def __aiter__(self) -> AsyncIterator[Output]:
         return self
 
+    @property
+    def ready(self) -> bool:
+        return self.outbox.ready
+
     async def __anext__(self) -> Output:
         try:
             output = await self.outbox.next()

@@ -8,10 +8,10 @@ from paddock_runtime.lifecycle.targets import Target
 
 
 def signature_of(target: Target) -> tuple[int, ...] | None:
-    """None for a file that is not there, or that lies in a volume (only the store knows where)."""
+    """None for a file that is not there, or of which only the store knows where it is."""
     source = target.revision.spec.source.file
     files = target.revision.resolution.files
-    if source is None or source.volume is not None:
+    if source is None or (source.volume is not None and not files):
         return None
     try:
         found = os.stat(files[0] if files else source.path)

@@ -16,7 +16,7 @@ from paddock_runtime.engine.types import EngineType
 from paddock_runtime.jobs import Job, Stream
 from paddock_runtime.lifecycle.configure import Configuration
 from paddock_runtime.lifecycle.core import Core
-from paddock_runtime.lifecycle.files import Store
+from paddock_runtime.lifecycle.files import Check, Store, no_check
 from paddock_runtime.lifecycle.limits import Limits
 from paddock_runtime.lifecycle.models import Registry
 from paddock_runtime.lifecycle.refused import Refused
@@ -30,21 +30,22 @@ class Supervisor:
     """Implements jobs.Service. Every method must be called on the event loop that `start` ran on.
 
     `memory_bytes` is the budget of all engines together, as PSS; `cores` is divided among the busy ones. `alone`: this
-    is the only pod, so Pinned and Preload Models are kept here without an assignment.
+    is the only pod, so Pinned and Preload Models are kept here without an assignment, and a request waits for room as
+    long as it may. `check` raises PaddockError for what is wrong with a revision beside its files.
     """
 
     def __init__(self, store: Store, engine_types: Iterable[EngineType], bus: Bus, *, memory_bytes: int,
                  pod: str = "local", alone: bool = True, version: str = "", cores: int | None = None,
-                 limits: Limits | None = None, clock: Clock | None = None) -> None:
+                 limits: Limits | None = None, clock: Clock | None = None, check: Check = no_check) -> None:
         limits, clock = limits or Limits(), clock or Clock()
         self._pod, self._version = pod, version
         self._registry = Registry(engine_types, pod, alone=alone)
         self._core = Core(store, self._registry, bus, memory_bytes=memory_bytes, limits=limits, clock=clock,
-                          cores=cores if cores is not None else usable_cores())
+                          cores=cores if cores is not None else usable_cores(), check=check)
         self._configuration = Configuration(self._core)
         self._watcher = Watcher(self._core)
         self._tasks: list[asyncio.Task[None]] = []
-        self._draining = False
+        self._leaving = self._draining = False
 
     # --- life
 
@@ -57,8 +58,15 @@ class Supervisor:
         """Whether the loops that watch children and clocks still run: what `/livez` asks."""
         return not any(task.done() for task in self._tasks)
 
+    def leave(self) -> None:
+        """Says that the pod is about to end. It still takes work, until `drain`."""
+        if not self._leaving:
+            self._leaving = True
+            self._core.bus.publish(EventType.DRAINING)
+
     async def drain(self, seconds: float) -> None:
         """Takes nothing new, lets what runs finish for at most `seconds`, then ends it and everything else."""
+        self.leave()
         self._draining = True
         for model in list(self._registry.models.values()):
             if self._core.ready_unit(model) is None:
@@ -69,7 +77,7 @@ class Supervisor:
 
     async def close(self) -> None:
         """Ends every request, then every child. Returns when no process and no descriptor of theirs is left."""
-        self._draining = True
+        self._leaving = self._draining = True
         for model in list(self._registry.models.values()):
             self._core.dispatcher.refuse_waiting(model, self._drained)
         for run in list(self._core.dispatcher.running):
@@ -112,7 +120,15 @@ class Supervisor:
     def state(self) -> PodState:
         return pod_state(self._core, pod=self._pod, version=self._version, generation=self._configuration.generation,
                          config_hash=self._configuration.hash, config_error=self._configuration.error,
-                         draining=self._draining)
+                         draining=self._leaving)
+
+    @property
+    def leaving(self) -> bool:
+        return self._leaving
+
+    @property
+    def generation(self) -> int:
+        return self._configuration.generation
 
     async def load(self, model: ModelId) -> None:
         """Raises PaddockError when it is known that the load can't succeed now."""

@@ -10,7 +10,8 @@ from paddock_api.fields import parse_duration
 from paddock_api.identity import ModelId
 from paddock_api.model import LoadingPolicy
 from paddock_api.revision import Revision
-from paddock_runtime.engine.types import AdapterFile, Charge, EngineType, Files
+from paddock_api.state import FileFacts
+from paddock_runtime.engine.types import AdapterFile, Charge, EngineType, Examined, Files
 from paddock_runtime.lifecycle.failure import Failure, failed
 from paddock_runtime.lifecycle.limits import Limits
 from paddock_runtime.store import Artifact
@@ -28,17 +29,19 @@ class Prepared:
     context: str
 
 
-def prepared(model: ModelId, revision: Revision, engine_type: EngineType, artifacts: Sequence[Artifact]) -> Prepared:
+def prepared(model: ModelId, revision: Revision, engine_type: EngineType, artifacts: Sequence[Artifact]
+             ) -> tuple[Prepared, Examined]:
     """Reads the file's header: call it off the event loop. Raises PaddockError."""
     weights_file, *adapter_files = artifacts
     adapters = tuple(
-        AdapterFile(path=artifact.paths[0], digest=artifact.sha256, size=artifact.size, scale=adapter.scale)
+        AdapterFile(path=artifact.paths[0], digest=artifact.digest, size=artifact.size, scale=adapter.scale)
         for artifact, adapter in zip(adapter_files, revision.spec.engine.adapters, strict=True))
-    files = Files(paths=weights_file.paths, digest=weights_file.sha256, adapters=adapters)
-    charge = engine_type.estimate(files, revision)
+    files = Files(paths=weights_file.paths, digest=weights_file.digest, adapters=adapters)
+    examined = engine_type.examine(files, revision)
     weights = f"{model.namespace}/{engine_type.name}/{engine_type.weights_key(files, revision)}"
     context = f"{weights}/{engine_type.context_key(files, revision)}"
-    return Prepared(artifacts=tuple(artifacts), files=files, charge=charge, weights=weights, context=context)
+    return Prepared(artifacts=tuple(artifacts), files=files, charge=examined.charge, weights=weights,
+                    context=context), examined
 
 
 @dataclass(eq=False)
@@ -49,6 +52,7 @@ class Target:
     revision: Revision
     engine_type: EngineType
     prepared: Prepared | None = None
+    facts: FileFacts | None = None  # of its file as it was last read, whether or not it may be used
     fetching: bool = False
     progress: float | None = None
     failure: Failure | None = None
@@ -65,6 +69,11 @@ class Target:
         self.failure = failed(error, before=before, limits=limits, now=now)
         if served is not None:
             self.accidents = self.failure
+
+    @property
+    def bad(self) -> bool:
+        """Whether it failed for a fault of its own."""
+        return self.failure is not None and self.failure.permanent
 
     def loaded(self) -> None:
         self.failure = None

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 from paddock_api.state import EngineState, Failure, Memory, ModelState, PodState
 from paddock_runtime.lifecycle import failure as failures
-from paddock_runtime.lifecycle.core import Core
 from paddock_runtime.lifecycle.models import Model
 from paddock_runtime.lifecycle.phases import unit_of
-from paddock_runtime.lifecycle.units import Engine
+from paddock_runtime.lifecycle.units import Engine, Unit
 from paddock_runtime.system.clock import Clock
+
+if TYPE_CHECKING:
+    from paddock_runtime.lifecycle.core import Core
 
 
 def pod_state(core: Core, *, pod: str, version: str, generation: int, config_hash: str, config_error: str | None,
@@ -21,26 +26,29 @@ def pod_state(core: Core, *, pod: str, version: str, generation: int, config_has
     return PodState.model_construct(
         pod=pod, epoch=core.bus.epoch, sequence=core.bus.sequence, version=version, config_generation=generation,
         config_hash=config_hash, config_error=config_error, draining=draining, memory=memory,
-        models=[model_state(model, core) for model in models],
+        models=[model_state(model, core.pool.units, core.clock) for model in models],
         engines=[engine_state(engine, core) for engine in engines])
 
 
-def model_state(model: Model, core: Core) -> ModelState:
-    unit = unit_of(model, core.pool.units)
+def model_state(model: Model, units: Mapping[str, Unit], clock: Clock) -> ModelState:
+    unit = unit_of(model, units)
     target = model.active or model.candidate
     prepared = target.prepared
     troubled = next((each for each in (model.desired, model.candidate) if each.failure is not None), None)
     return ModelState.model_construct(
         namespace=model.id.namespace, name=model.id.name, aliases=list(target.revision.spec.aliases),
-        revision=target.revision.id, phase=model.phase, progress=model.told_progress if model.active is None else None,
-        failure=None if troubled is None or troubled.failure is None else _failure(troubled.failure, core.clock),
+        revision=target.revision.id, desired_revision=model.desired.revision.id,
+        active_revision=None if model.active is None else model.active.revision.id,
+        bad_revisions=[each.revision.id for each in model.targets() if each.bad], facts=model.desired.facts,
+        phase=model.phase, progress=model.told_progress if model.active is None else None,
+        failure=None if troubled is None or troubled.failure is None else _failure(troubled.failure, clock),
         digest=None if prepared is None else prepared.files.digest,
         file_bytes=None if prepared is None else sum(artifact.size for artifact in prepared.artifacts),
         estimated_bytes=None if prepared is None else prepared.charge.weights_bytes + prepared.charge.context_bytes,
         measured_bytes=None if unit is None else unit.engine.measured,
         context_length=None if unit is None or unit.opened is None else unit.opened.context_length,
         busy=model.busy, waiting=len(model.queue),
-        last_used=None if model.last_used is None else core.clock.wall_of(model.last_used),
+        last_used=None if model.last_used is None else clock.wall_of(model.last_used),
         loads=model.loads, assigned=model.assigned)
 
 

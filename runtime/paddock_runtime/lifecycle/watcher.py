@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from paddock_api.events import EventType
 from paddock_runtime.lifecycle.core import Core
@@ -13,7 +13,7 @@ from paddock_runtime.lifecycle.signature import signature_of
 from paddock_runtime.lifecycle.targets import Target
 from paddock_runtime.lifecycle.units import EngineStage
 from paddock_runtime.lifecycle.watch import forgive_lag, hung, to_end
-from paddock_runtime.system.memory import measure
+from paddock_runtime.system.memory import Meter
 
 _log = logging.getLogger(__name__)
 _LAG = 3.0  # seconds; a tick that comes later than this says that we were stopped, not the children
@@ -22,8 +22,8 @@ _TOLD = 1 << 20  # bytes by which memory must differ to be told again
 
 
 class Watcher:
-    def __init__(self, core: Core, *, measure: Callable[..., dict[int, int]] = measure) -> None:
-        self._core, self._measure = core, measure
+    def __init__(self, core: Core, *, measure: Callable[[Iterable[int]], dict[int, int]] | None = None) -> None:
+        self._core, self._measure = core, measure or Meter()
         self._told: tuple[int, int] = (0, 0)
         self._ticks = 0
 

@@ -57,12 +57,16 @@ class Renderer:
         Raises PaddockError TEMPLATE_FAILED (what the template says by raise_exception, or the limit that it broke),
         UNSUPPORTED for other than text, QUEUE_FULL when too many wait.
         """
-        request = _request(template, {
+        request = _encoded({"template": template, "variables": {
             **_defaults(), **(variables or {}), "messages": plain_messages(messages),
             "bos_token": bos_token, "eos_token": eos_token, "add_generation_prompt": add_generation_prompt,
-        })
+        }})
         text = self._read(await self._ask(request))
         return text.removeprefix(bos_token) if add_bos else text
+
+    async def check(self, template: str) -> None:
+        """Whether it is a template at all. Raises PaddockError TEMPLATE_FAILED, QUEUE_FULL."""
+        self._read(await self._ask(_encoded({"template": template})))
 
     async def _ask(self, request: bytes) -> bytes:
         if self._waiting >= MAX_WAITING:
@@ -136,11 +140,11 @@ def _defaults() -> dict[str, Any]:
     return {"enable_thinking": True, "date_string": today.strftime("%d %b %Y"), "datetime": today.strftime("%b %d %Y")}
 
 
-def _request(template: str, variables: dict[str, Any]) -> bytes:
-    if len(template.encode("utf-8", "surrogatepass")) > MAX_TEMPLATE_BYTES:
+def _encoded(job: dict[str, Any]) -> bytes:
+    if len(job["template"].encode("utf-8", "surrogatepass")) > MAX_TEMPLATE_BYTES:
         raise _failed(f"The chat template is over the limit of {MAX_TEMPLATE_BYTES:,} bytes.")
     try:
-        request = json.dumps({"template": template, "variables": variables}).encode()
+        request = json.dumps(job).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise _failed(f"messages and chat_template_kwargs must be JSON: {error}") from None
     if len(request) > MAX_REQUEST_BYTES:

@@ -1,7 +1,7 @@
 """One render worker: frames in, frames out, until the socket closes. It trusts no template and nobody trusts it.
 
-A frame is a 4-byte big-endian length and its bytes. In: JSON {"template", "variables"}. Out: one byte of `Answer`, then
-UTF-8 text. The first frame out is empty: ready.
+A frame is a 4-byte big-endian length and its bytes. In: JSON {"template", "variables"}; without variables the template
+is only compiled. Out: one byte of `Answer`, then UTF-8 text. The first frame out is empty: ready.
 """
 
 from __future__ import annotations
@@ -84,6 +84,9 @@ def limited(templates: Templates, request: bytes, cpu_seconds: float, output_byt
 def answer_to(templates: Templates, request: bytes, output_bytes: int) -> bytes:
     try:
         job: dict[str, Any] = json.loads(request)
+        if "variables" not in job:
+            templates.get(job["template"])
+            return TEXT
         return TEXT + render(templates, job["template"], job["variables"], output_bytes)
     except TooLong:
         return OVER_OUTPUT

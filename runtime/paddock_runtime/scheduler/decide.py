@@ -39,7 +39,7 @@ def decide(budget: Budget, residents: Sequence[Resident], wanted: Sequence[Wante
         if plan.loading >= budget.concurrent_loads:
             break
         plan.make_room(want)
-    return Decision(tuple(plan.actions), frozenset(plan.closed), plan.wake_at)
+    return Decision(tuple(plan.actions), frozenset(plan.closed), plan.wake_at, plan.room_at)
 
 
 def _is_live(want: Wanted, now: float) -> bool:
@@ -73,6 +73,7 @@ class _Plan:
         self.actions: list[Action] = []
         self.closed: set[str] = set()
         self.wake_at: float | None = None
+        self.room_at: dict[str, float] = {}
 
     def satisfied(self, want: Wanted) -> bool:
         return want.key in self._staying
@@ -118,6 +119,9 @@ class _Plan:
         victims = self._victims(want)
         if victims is None:
             return  # only earlier wants stand in its way
+        room_at = max((self._leaves_at(victim, want) for victim in victims), default=-math.inf)
+        if room_at > self._clock:
+            self.room_at[want.key] = room_at
         for victim in victims:
             self._take_from(victim, want)
         self._then.add(want)

@@ -6,7 +6,7 @@ that name the same `weights` live in one child and pay for them once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -116,8 +116,10 @@ Action = Load | Evict | Refuse
 @dataclass(frozen=True, slots=True)
 class Decision:
     """`closed`: ready contexts whose turn is over; they finish what runs and take nothing new.
-    `wake_at`: when to ask again if nothing happens before."""
+    `wake_at`: when to ask again if nothing happens before. `room_at`: the wants that others stand in the way of, and
+    the first moment at which these may be asked to leave; their work may last longer."""
 
     actions: tuple[Action, ...]
     closed: frozenset[str]
     wake_at: float | None
+    room_at: dict[str, float] = field(default_factory=dict)

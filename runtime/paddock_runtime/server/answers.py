@@ -17,12 +17,12 @@ from paddock_runtime.logs import outside_request
 from paddock_runtime.openai.chunks import Chunks, error_event
 from paddock_runtime.openai.embeddings import EmbeddingRequest, embedding_reply
 from paddock_runtime.openai.replies import Reply
-from paddock_runtime.server.connection import Connection, Stalled, connection_of
+from paddock_runtime.server.connection import Connection, Stalled, connection_of, direct_send
 from paddock_runtime.server.context import Context
 from paddock_runtime.server.errors import unexpected
 from paddock_runtime.server.reading import unless_gone
 from paddock_runtime.server.record import Record
-from paddock_runtime.server.sse import EventWriter
+from paddock_runtime.server.sse import MAX_SEND, EventWriter
 
 _SLICE = 32 << 10
 _CLOSE_SECONDS = 10.0
@@ -36,8 +36,10 @@ class Answer(Response):
         self._context = context
         self._job = job
         self._record = record
+        self._direct: Send | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._direct = direct_send(scope)
         await unless_gone(receive, self._serve(send, connection_of(scope)))
 
     @abstractmethod
@@ -135,55 +137,60 @@ class StreamedText(Answer):
 
     async def _serve(self, send: Send, connection: Connection) -> None:
         settings = self._context.settings
-        writer = EventWriter(send, connection, headers_after=settings.headers_after,
-                             heartbeat=settings.heartbeat, stall=settings.stall)
-        failure: PaddockError | None = None
-        stalled = False
+        writer = EventWriter(send, connection, headers_after=settings.headers_after, heartbeat=settings.heartbeat,
+                             stall=settings.stall, body=self._direct)
         try:
-            async with asyncio.TaskGroup() as group:
-                sending = group.create_task(writer.run())
-                failure = await self._produce(writer)
-                if failure is not None and failure.code is Code.CLIENT_STALLED:
-                    raise Stalled
-                if failure is not None and not writer.started:
-                    sending.cancel()
-                elif failure is not None:
-                    writer.feed(error_event(failure))
-                writer.close()
-        except* Stalled:  # what is raised in here would come out as a group
-            stalled = True
-        if stalled:
-            connection.abort()
-            raise Stalled
-        if failure is not None and not writer.started:
-            raise failure
-        await writer.finish()
+            failure = await self._produce(writer)
+            if failure is not None and failure.code is Code.CLIENT_STALLED:
+                connection.abort()
+                raise Stalled
+            await writer.quiet()
+            if failure is not None:
+                if not writer.started:
+                    raise failure
+                await writer.send(error_event(failure))
+            await writer.finish()
+        finally:
+            writer.close()
 
     async def _produce(self, writer: EventWriter) -> PaddockError | None:
+        """Events that are ready together leave together."""
+        ready: list[bytes] = []
+        size = 0
         try:
             async with self._outputs() as stream:
                 async for output in stream:
-                    self._feed(writer, output)
-                    await writer.room()
-            writer.feed(self._chunks.end())
+                    event = self._event(writer, output)
+                    if event:
+                        ready.append(event)
+                        size += len(event)
+                    if ready and (size >= MAX_SEND or not stream.ready):
+                        await writer.send(b"".join(ready))
+                        ready.clear()
+                        size = 0
+            failure = None
+            ready.append(self._chunks.end())
+        except Stalled:
+            raise
         except Exception as error:  # noqa: BLE001  headers may be out: whatever failed must be said in the stream
-            return self._failed(error)
-        return None
+            failure = self._failed(error)
+        if ready:
+            await writer.send(b"".join(ready))
+        return failure
 
-    def _feed(self, writer: EventWriter, output: Output) -> None:
+    def _event(self, writer: EventWriter, output: Output) -> bytes:
         if isinstance(output, Text):
             self._record.text(output)
             writer.heartbeat = self._context.settings.idle_heartbeat
-            event = self._chunks.text(output)
-            if event:
-                writer.feed(event)
-        elif isinstance(output, Waiting):
+            return self._chunks.text(output)
+        if isinstance(output, Waiting):
             writer.comment = describe(output)
         elif isinstance(output, Accepted):
             self._record.accepted(output)
             writer.comment = "processing the prompt"
             if not self._chunks.begun:
                 self._chunks.begin(output.served.revision.id)
+        return b""
 
 
 def describe(waiting: Waiting) -> str:

@@ -12,7 +12,7 @@ import struct
 from typing import Any, Protocol, cast
 
 import msgspec
-from starlette.types import Scope
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -24,6 +24,7 @@ LOW_WATER = 4 << 10
 # The kernel would else buffer megabytes for a reader that has stopped; it doubles this.
 SOCKET_SEND_BUFFER = 32 << 10
 _EXTENSION = "paddock.connection"
+_SEND = "paddock.send"
 
 
 class Stalled(Exception):
@@ -80,6 +81,21 @@ class SocketConnection:
 
 def connection_of(scope: Scope) -> Connection:
     return cast(Connection, scope.get("extensions", {}).get(_EXTENSION, _UNTRACKED))
+
+
+def remembering_send(app: ASGIApp) -> ASGIApp:
+    """Outermost: a streamed answer may send its tokens by the server's own `send`, past every layer in between."""
+
+    async def remember(scope: Scope, receive: Receive, send: Send) -> None:
+        scope[_SEND] = send
+        await app(scope, receive, send)
+
+    return remember
+
+
+def direct_send(scope: Scope) -> Send | None:
+    """The server's own `send`: for a response's body, after its headers went the way through all layers."""
+    return cast(Send | None, scope.get(_SEND))
 
 
 class PaddockProtocol(HttpToolsProtocol):

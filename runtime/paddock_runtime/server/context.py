@@ -12,6 +12,7 @@ from paddock_runtime.jobs import Service
 from paddock_runtime.metrics import Metrics
 from paddock_runtime.openai.body import MAX_BODY_BYTES
 from paddock_runtime.openai.chat import Render
+from paddock_runtime.server.guard import PoolToken
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,8 @@ def _always_alive() -> bool:
 
 @dataclass(kw_only=True)
 class Context:
-    """`alive` is the supervisor's heartbeat. `ending` is set when the listener closes: endless streams leave then."""
+    """`alive` is the supervisor's heartbeat. `ending` is set when the listener closes: endless streams leave then.
+    `token`: what clients must show; without one all may ask."""
 
     service: Service
     render: Render
@@ -49,5 +51,6 @@ class Context:
     metrics: Metrics = field(default_factory=Metrics)
     settings: Settings = field(default_factory=Settings)
     alive: Callable[[], bool] = _always_alive
+    token: PoolToken | None = None
     ending: asyncio.Event = field(default_factory=asyncio.Event)
     started: int = field(default_factory=lambda: int(time.time()))

@@ -75,6 +75,7 @@ class Envelope:
                 connection_of(scope).abort()
 
     def _finish(self, record: Record, scope: Scope) -> None:
+        record.flush()
         endpoint = _ENDPOINTS.get(scope["path"], "other")
         status = record.status or CLIENT_LEFT
         self._metrics.request(record.model, endpoint, status)

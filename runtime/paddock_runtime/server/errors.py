@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from paddock_api.errors import Code, PaddockError
+from paddock_runtime.jobs import Service
 
 logger = logging.getLogger("paddock.server")
 
@@ -24,7 +25,7 @@ def error_response(error: PaddockError) -> Response:
     headers: dict[str, str] = {}
     if error.retry_after is not None:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
-    if error.permanent or error.code in _POINTLESS:
+    if (error.permanent and error.retry_after is None) or error.code in _POINTLESS:
         headers["x-should-retry"] = "false"
     return json_response(error.body(), status=error.status, headers=headers)
 
@@ -39,16 +40,19 @@ def unexpected(error: BaseException, request_id: str) -> PaddockError:
     return PaddockError(Code.INTERNAL, f"Something went wrong inside the server. Its log says more about {request_id}.")
 
 
-def install(app: FastAPI) -> None:
-    """Handlers for all that routes may raise."""
-    app.add_exception_handler(PaddockError, _paddock)
+def install(app: FastAPI, service: Service) -> None:
+    """Handlers for all that routes may raise. Who asks for a Model that is not here learns which configuration is."""
+
+    async def paddock(_: Request, error: Exception) -> Response:
+        assert isinstance(error, PaddockError)
+        response = error_response(error)
+        if error.code is Code.MODEL_NOT_FOUND:
+            response.headers["paddock-config-generation"] = str(service.generation)
+        return response
+
+    app.add_exception_handler(PaddockError, paddock)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _validation)
-
-
-async def _paddock(_: Request, error: Exception) -> Response:
-    assert isinstance(error, PaddockError)
-    return error_response(error)
 
 
 async def _http(request: Request, error: Exception) -> Response:

@@ -21,8 +21,9 @@ from paddock_runtime.openai.generation import Options, generate_work
 from paddock_runtime.openai.replies import ChatReply, CompletionReply
 from paddock_runtime.server.answers import Answer, StreamedText, WholeText, WholeVectors
 from paddock_runtime.server.context import Context
+from paddock_runtime.server.guard import trusted_of
 from paddock_runtime.server.reading import read_object
-from paddock_runtime.server.record import Record, record_of
+from paddock_runtime.server.record import record_of
 
 # Fields that change how an answer is sent, not what is computed.
 _DELIVERY = frozenset({"stream", "stream_options", "user", "encoding_format", "metadata"})
@@ -54,7 +55,7 @@ async def _chat(context: Context, request: Request) -> Answer:
     async def prepare(served: Served) -> Work:
         return await chat_work(parsed, served, context.render)
 
-    job = _job(context, record, parsed.options.model, body, prepare)
+    job = _job(context, request, parsed.options.model, body, prepare)
     options = parsed.options
     if options.stream:
         return StreamedText(context, job, record, ChatChunks(
@@ -70,7 +71,7 @@ async def _completions(context: Context, request: Request) -> Answer:
     async def prepare(served: Served) -> Work:
         return generate_work(parsed.options, parsed.prompt, served)
 
-    job = _job(context, record, parsed.options.model, body, prepare)
+    job = _job(context, request, parsed.options.model, body, prepare)
     options = parsed.options
     if options.stream:
         return StreamedText(context, job, record, CompletionChunks(
@@ -86,7 +87,7 @@ async def _embeddings(context: Context, request: Request) -> Answer:
     async def prepare(served: Served) -> Work:
         return embed_work(parsed, served)
 
-    return WholeVectors(context, _job(context, record, parsed.model, body, prepare), record, parsed)
+    return WholeVectors(context, _job(context, request, parsed.model, body, prepare), record, parsed)
 
 
 async def _body(context: Context, request: Request) -> dict[str, Any]:
@@ -94,18 +95,20 @@ async def _body(context: Context, request: Request) -> dict[str, Any]:
     return await read_object(request, limit=settings.max_body, seconds=settings.body_timeout)
 
 
-def _job(context: Context, record: Record, name: str, body: dict[str, Any],
+def _job(context: Context, request: Request, name: str, body: dict[str, Any],
          prepare: Callable[[Served], Awaitable[Work]]) -> Job:
-    model = context.service.resolve(name)
+    """`name` is the client's; what it stands for, the gateway may have said."""
+    record, trusted, settings = record_of(request.scope), trusted_of(request.scope), context.settings
+    model = context.service.resolve(name if trusted.model is None else str(trusted.model))
     record.resolved(model)
     now = time.monotonic()
     return Job(
         model=model,
         request_id=record.request_id,
-        tenant=context.settings.tenant,
+        tenant=trusted.tenant or settings.tenant,
         fingerprint=fingerprint(str(model), body),
-        hold_until=now + context.settings.hold,
-        deadline=now + context.settings.deadline,
+        hold_until=now + (settings.hold if trusted.hold is None else trusted.hold),
+        deadline=now + (settings.deadline if trusted.deadline is None else trusted.deadline),
         prepare=prepare,
     )
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import uvicorn
 from starlette.types import ASGIApp
 
-from paddock_runtime.server.connection import SOCKET_SEND_BUFFER, PaddockProtocol
+from paddock_runtime.server.connection import SOCKET_SEND_BUFFER, PaddockProtocol, remembering_send
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -43,7 +43,7 @@ class Server(uvicorn.Server):
 def make_server(app: ASGIApp, *, graceful_seconds: int) -> Server:
     """`graceful_seconds`: how long requests may still run after `should_exit`, before they are cancelled."""
     return Server(uvicorn.Config(
-        app,
+        remembering_send(app),
         http=PaddockProtocol,
         ws="none",
         lifespan="off",

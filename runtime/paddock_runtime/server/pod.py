@@ -10,15 +10,17 @@ import socket
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
-from paddock_api.errors import PaddockError
+from paddock_api.errors import Code, PaddockError
+from paddock_api.revision import Revision
 from paddock_runtime.bus import Bus
-from paddock_runtime.config import DirectorySource, Snapshot
+from paddock_runtime.config import ConfigSource, Snapshot
 from paddock_runtime.engine.types import EngineType
-from paddock_runtime.lifecycle import Limits, Supervisor
+from paddock_runtime.lifecycle import Check, Limits, Supervisor
 from paddock_runtime.logs import log_event
 from paddock_runtime.render import Renderer
 from paddock_runtime.server.app import create_app
 from paddock_runtime.server.context import Context, Settings
+from paddock_runtime.server.guard import PoolToken
 from paddock_runtime.server.listener import make_server
 from paddock_runtime.store import FileStore
 
@@ -45,16 +47,21 @@ class StopSignal:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """`drain`: seconds that running requests get at the end. `snapshot` was read from `source` already."""
+    """`drain`: seconds from the first signal to the end, in the first `accept` of which new work is still taken: for
+    those who have not heard of it yet. `snapshot` was read from `source` already. `pod` is one of a pool's; without it
+    this is the only one, who keeps Models by their policy alone."""
 
-    source: DirectorySource
+    source: ConfigSource
     snapshot: Snapshot
     store: FileStore
     engine_types: Sequence[EngineType]
     listener: socket.socket
     memory_bytes: int
     version: str
+    pod: str | None = None
+    token: PoolToken | None = None
     drain: float = 30.0
+    accept: float = 0.0
     settings: Settings = field(default_factory=Settings)
     limits: Limits = field(default_factory=Limits)
 
@@ -63,21 +70,22 @@ async def run(plan: Plan, stop: StopSignal) -> None:
     """Serve until `stop`, then drain. Leaves no process, task or descriptor behind."""
     bus = Bus()
     bus.listen(log_event)
-    supervisor = Supervisor(plan.store, plan.engine_types, bus, memory_bytes=plan.memory_bytes, version=plan.version,
-                            limits=plan.limits)
     async with _renderer() as renderer:
+        supervisor = Supervisor(
+            plan.store, plan.engine_types, bus, memory_bytes=plan.memory_bytes, pod=plan.pod or "local",
+            alone=plan.pod is None, version=plan.version, limits=plan.limits, check=template_check(renderer))
         warming = asyncio.create_task(_warm(renderer))
         context = Context(service=supervisor, render=renderer.render, bus=bus, settings=plan.settings,
-                          alive=supervisor.alive)
+                          alive=supervisor.alive, token=plan.token)
         server = make_server(create_app(context), graceful_seconds=_CLOSE_CONNECTIONS)
         await supervisor.start()
-        supervisor.apply(plan.snapshot.config)
+        _apply(plan.snapshot, supervisor)
         serving = asyncio.create_task(server.serve(sockets=[plan.listener]))
         following = asyncio.create_task(_follow(plan.source, supervisor))
         asked = asyncio.create_task(stop.asked.wait())
         try:
             await asyncio.wait({serving, asked}, return_when=asyncio.FIRST_COMPLETED)
-            await _end(supervisor, plan.drain, stop)
+            await _end(supervisor, plan, stop)
             context.ending.set()
             server.should_exit = True
             server.force_exit = stop.forced.is_set()
@@ -89,9 +97,16 @@ async def run(plan: Plan, stop: StopSignal) -> None:
             await supervisor.close()
 
 
-async def _end(supervisor: Supervisor, seconds: float, stop: StopSignal) -> None:
-    """Drain for at most `seconds`, or until the second signal."""
-    draining = asyncio.create_task(supervisor.drain(seconds))
+async def _end(supervisor: Supervisor, plan: Plan, stop: StopSignal) -> None:
+    """Take new work a little longer, then drain; or until the second signal."""
+    accept = min(plan.accept, plan.drain)
+
+    async def leave() -> None:
+        supervisor.leave()
+        await asyncio.sleep(accept)
+        await supervisor.drain(plan.drain - accept)
+
+    draining = asyncio.create_task(leave())
     forced = asyncio.create_task(stop.forced.wait())
     await asyncio.wait({draining, forced}, return_when=asyncio.FIRST_COMPLETED)
     for task in (draining, forced):
@@ -99,19 +114,41 @@ async def _end(supervisor: Supervisor, seconds: float, stop: StopSignal) -> None
     await asyncio.gather(draining, forced, return_exceptions=True)
 
 
-async def _follow(source: DirectorySource, supervisor: Supervisor) -> None:
-    """Apply what changes in the directory. What can't be used is said, and what is in force stays."""
+async def _follow(source: ConfigSource, supervisor: Supervisor) -> None:
+    """Apply what changes. What can't be used is said, and what is in force stays."""
     async for snapshot in source.watch():
-        for notice in snapshot.notices:
-            logger.info("manifest passed over: %s", notice)
-        if snapshot.error is not None:
-            logger.error("the manifests have errors, the last good ones stay in force: %s", snapshot.error)
-            supervisor.reject(snapshot.config.generation, snapshot.error)
-            continue
+        _apply(snapshot, supervisor)
+
+
+def _apply(snapshot: Snapshot, supervisor: Supervisor) -> None:
+    for notice in snapshot.notices:
+        logger.info("manifest passed over: %s", notice)
+    if snapshot.error is not None:
+        logger.error("the configuration has errors, the last good one stays in force: %s", snapshot.error)
+        supervisor.reject(snapshot.config.generation, snapshot.error)
+        return
+    try:
+        supervisor.apply(snapshot.config)
+    except PaddockError as error:
+        logger.error("the configuration can't be used, the last good one stays in force: %s", error.message)
+
+
+def template_check(renderer: Renderer) -> Check:
+    """Whether a Model's own chat template is one: a fault of its revision that needs no load to be known."""
+
+    async def check(revision: Revision) -> None:
+        template = revision.spec.engine.chat_template
+        if template is None:
+            return
         try:
-            supervisor.apply(snapshot.config)
+            await renderer.check(template)
         except PaddockError as error:
-            logger.error("the manifests can't be used, the last good ones stay in force: %s", error.message)
+            if error.code is Code.TEMPLATE_FAILED:
+                raise PaddockError(Code.INVALID_SPEC, f"spec.engine.chatTemplate: {error.message}",
+                                   param="spec.engine.chatTemplate") from None
+            logger.warning("a chat template could not be checked: %s", error.message)
+
+    return check
 
 
 async def _warm(renderer: Renderer) -> None:

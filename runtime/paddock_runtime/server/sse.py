@@ -1,4 +1,7 @@
-"""Server-sent events to one client: joins what is ready, keeps a silent stream alive, cuts a reader that stalls."""
+"""Server-sent events to one client: headers when there is something to say, signs of life in between, stalls noticed.
+
+A token costs one `send` of its producer and nothing else: no task to wake, no timer to set.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,8 @@ from starlette.types import Send
 
 from paddock_runtime.server.connection import Connection, Stalled
 
-# What one send may carry, and what may wait for it: beyond that the source of the events is held back.
-MAX_PENDING = 8 << 10
+# What one send may carry: with the buffers below it bounds what a slow reader holds of this process.
+MAX_SEND = 8 << 10
 
 HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -19,84 +22,78 @@ HEADERS = (
 
 
 class EventWriter:
-    """The producer calls `feed`, then awaits `room`; `run` sends, in a task of its own.
+    """One producer awaits `send`; `close` when it ends, however it ends.
 
-    Events fed between two turns of the event loop leave in one send. Headers go out with the first event or after
-    `headers_after` seconds; from then on `comment` goes out whenever nothing else did for `heartbeat` seconds.
+    Headers go out with the first event or after `headers_after` seconds; from then on `comment` goes out whenever
+    nothing else did for `heartbeat` seconds. `body` sends what follows the headers: it may know a shorter way.
     """
 
-    def __init__(self, send: Send, connection: Connection, *, headers_after: float, heartbeat: float,
-                 stall: float, headers: tuple[tuple[bytes, bytes], ...] = HEADERS) -> None:
+    def __init__(self, send: Send, connection: Connection, *, headers_after: float, heartbeat: float, stall: float,
+                 body: Send | None = None, headers: tuple[tuple[bytes, bytes], ...] = HEADERS) -> None:
         self.started = False
         self.comment = "waiting"
         self.heartbeat = heartbeat
         self._send = send
+        self._body = body or send
         self._connection = connection
         self._headers = headers
-        self._headers_after = headers_after
         self._stall = stall
-        self._pending: list[bytes] = []
-        self._size = 0
-        self._closing = False
-        self._wake = asyncio.Event()
-        self._room = asyncio.Event()
-        self._room.set()
+        self._loop = asyncio.get_running_loop()
+        self._quiet_since = self._loop.time()
+        self._beat: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = self._loop.call_later(headers_after, self._look)
 
-    def feed(self, event: bytes) -> None:
-        self._pending.append(event)
-        self._size += len(event)
-        if self._size >= MAX_PENDING:
-            self._room.clear()
-        self._wake.set()
+    async def send(self, event: bytes) -> None:
+        """Returns when there is room for more: at once unless the client reads slowly. Raises Stalled, with the
+        connection aborted."""
+        if self._beat is not None:
+            await self._beat
+        await self._write(event)
 
-    async def room(self) -> None:
-        """Returns when there is room for more: at once unless the client reads slowly."""
-        if not self._room.is_set():
-            await self._room.wait()
-
-    def close(self) -> None:
-        """No more events: `run` sends what is left and returns."""
-        self._closing = True
-        self._wake.set()
+    async def quiet(self) -> None:
+        """No more heartbeats; one that is on its way ends first."""
+        self._stop_timer()
+        if self._beat is not None:
+            await self._beat
 
     async def finish(self) -> None:
         """End the response. The last thing to do, since the server tells the watcher of disconnects at once."""
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        await self._body({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def run(self) -> None:
-        """Until `close`. Raises Stalled, with the connection aborted."""
+    def close(self) -> None:
+        self._stop_timer()
+        if self._beat is not None:
+            self._beat.cancel()
+
+    async def _write(self, data: bytes) -> None:
         try:
-            await self._wait(self._headers_after)
-            await self._start()
-            while not (self._closing and not self._pending):
-                await self._flush()
-                await self._wait(self.heartbeat)
+            await self._connection.writable(self._stall)
         except Stalled:
             self._connection.abort()
             raise
-        finally:
-            self._room.set()  # nobody may wait for a writer that has ended
+        if not self.started:
+            self.started = True
+            await self._send({"type": "http.response.start", "status": 200, "headers": list(self._headers)})
+        await self._body({"type": "http.response.body", "body": data, "more_body": True})
+        self._quiet_since = self._loop.time()
 
-    async def _start(self) -> None:
-        self.started = True
-        await self._send({"type": "http.response.start", "status": 200, "headers": list(self._headers)})
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
-    async def _flush(self) -> None:
-        await self._connection.writable(self._stall)
-        data = b"".join(self._pending) or f": {self.comment}\n\n".encode()
-        self._pending.clear()
-        self._size = 0
-        self._wake.clear()
-        self._room.set()
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
-
-    async def _wait(self, seconds: float) -> None:
-        """Until there is something to do, at most `seconds`."""
-        if self._pending or self._closing:
+    def _look(self) -> None:
+        """The timer is not set anew by each event: when it rings too early, it is set for the rest."""
+        left = self._quiet_since + self.heartbeat - self._loop.time() if self.started else 0.0
+        if left > 0:
+            self._timer = self._loop.call_later(left, self._look)
             return
-        self._wake.clear()
-        try:
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
-        except TimeoutError:
-            return
+        self._beat = self._loop.create_task(self._write(f": {self.comment}\n\n".encode()))
+        self._beat.add_done_callback(self._beaten)
+
+    def _beaten(self, beat: asyncio.Task[None]) -> None:
+        self._beat = None
+        if not beat.cancelled():
+            beat.exception()  # a stall has cut the connection: the watcher of disconnects ends the producer
+        if self._timer is not None:
+            self._timer = self._loop.call_later(self.heartbeat, self._look)

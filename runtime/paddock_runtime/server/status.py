@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from paddock_api.events import Event
 from paddock_runtime.bus import Gap, Subscription
 from paddock_runtime.metrics import CONTENT_TYPE
-from paddock_runtime.server.connection import Stalled, connection_of
+from paddock_runtime.server.connection import connection_of
 from paddock_runtime.server.context import Context
 from paddock_runtime.server.errors import json_response
 from paddock_runtime.server.reading import unless_gone
@@ -41,7 +41,7 @@ def routes(context: Context) -> APIRouter:
 
     @router.get("/readyz")
     async def readyz() -> Response:
-        return _probe(not service.state().draining and not context.ending.is_set(), "draining")
+        return _probe(not service.leaving and not context.ending.is_set(), "draining")
 
     return router
 
@@ -68,44 +68,42 @@ class EventFeed(Response):
 
     async def _serve(self, writer: EventWriter) -> None:
         subscription = self._context.bus.subscribe()
-        stalled = False
+        following = asyncio.create_task(self._follow(writer, subscription))
+        ending = asyncio.create_task(self._context.ending.wait())
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(writer.run())
-                following = group.create_task(self._follow(writer, subscription))
-                await self._context.ending.wait()
-                following.cancel()
-                writer.close()
-        except* Stalled:
-            stalled = True
+            await asyncio.wait({following, ending}, return_when=asyncio.FIRST_COMPLETED)
+            if following.done():
+                following.result()  # it ends only by failing
         finally:
+            for task in (following, ending):
+                task.cancel()
+            await asyncio.wait({following, ending})
             subscription.close()
-        if stalled:
-            raise Stalled
+            writer.close()
+        await writer.quiet()
         await writer.finish()
 
     async def _follow(self, writer: EventWriter, subscription: Subscription) -> None:
-        known = self._snapshot(writer)
+        known = await self._snapshot(writer)
         while True:
             try:
                 event = await subscription.next()
             except Gap:
-                known = self._snapshot(writer)
+                known = await self._snapshot(writer)
                 continue
             if event.sequence > known:
-                writer.feed(delta(event))
-                await writer.room()
+                await writer.send(change(event))
 
-    def _snapshot(self, writer: EventWriter) -> int:
+    async def _snapshot(self, writer: EventWriter) -> int:
         """Writes the state of now; events up to its sequence are in it already."""
         state = self._context.service.state()
-        writer.feed(_event("snapshot", state.epoch, state.sequence, state.model_dump_json()))
+        await writer.send(_event("snapshot", state.epoch, state.sequence, state.model_dump_json()))
         return state.sequence
 
 
-def delta(event: Event) -> bytes:
-    return _event("delta", event.epoch, event.sequence, event.model_dump_json())
+def change(event: Event) -> bytes:
+    return _event("change", event.epoch, event.sequence, event.model_dump_json())
 
 
 def _event(kind: str, epoch: str, sequence: int, data: str) -> bytes:
-    return f"event: {kind}\nid: {epoch}:{sequence}\ndata: {data}\n\n".encode()
+    return f"event: {kind}\nid: {epoch}-{sequence}\ndata: {data}\n\n".encode()

@@ -2,40 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
-
 import httpx
 
+from paddock_api.addresses import is_allowed, is_host, is_public
 from paddock_api.errors import Code, PaddockError
-
-# A name (after IDNA) or an address; nothing that a resolver might read in its own way.
-_HOST = re.compile(rb"[0-9A-Za-z_-]{1,63}(\.[0-9A-Za-z_-]{1,63})*\.?|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+")
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
-_REFUSED_V6 = [ipaddress.ip_network(text) for text in ("64:ff9b:1::/48", "fec0::/10", "::/96")]
-
-
-def is_public(text: str) -> bool:
-    """Whether an address is one of the global Internet, also when it wraps an IPv4 address."""
-    try:
-        address = ipaddress.ip_address(text)  # an IPv6 scope ("%eth0") is kept in it
-    except ValueError:
-        return False
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.scope_id is not None or any(address in network for network in _REFUSED_V6):
-            return False
-        wrapped = _wrapped(address)
-        if wrapped is not None:
-            return is_public(str(wrapped))
-    return address.is_global and not address.is_multicast and not address.is_reserved
-
-
-def _wrapped(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    if address in _NAT64:
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    if address.teredo is not None:
-        return address.teredo[1]
-    return address.ipv4_mapped or address.sixtofour
 
 
 def check_url(text: str) -> httpx.URL:
@@ -48,7 +18,7 @@ def check_url(text: str) -> httpx.URL:
     if url.scheme not in ("http", "https") or not url.host:
         raise PaddockError(Code.SOURCE_REFUSED, f"{shown(url)} can't be fetched: only http and https URLs that name a "
                            "host can", param="source.http.url")
-    if _HOST.fullmatch(url.raw_host) is None or not 0 < port_of(url) < 65536:
+    if not is_host(url.raw_host) or not 0 < port_of(url) < 65536:
         raise PaddockError(Code.SOURCE_REFUSED, f"{shown(url)} names a host or port that can't exist",
                            param="source.http.url")
     if url.userinfo:
@@ -74,16 +44,9 @@ def port_of(url: httpx.URL) -> int:
     return url.port if url.port is not None else 443 if url.scheme == "https" else 80
 
 
-def is_allowed(url: httpx.URL, allow_hosts: frozenset[str]) -> bool:
-    """Whether the operator of this machine vouches for the host, as `host` or `host:port`."""
-    host = url.host.lower()
-    bracketed = f"[{host}]" if ":" in host else host
-    return not allow_hosts.isdisjoint({host, f"{bracketed}:{port_of(url)}"})
-
-
 def check_addresses(url: httpx.URL, addresses: list[str], allow_hosts: frozenset[str]) -> None:
     """Every address of the host must be public, unless the host is allowed. Raises PaddockError SOURCE_REFUSED."""
-    if is_allowed(url, allow_hosts):
+    if is_allowed(url.host, port_of(url), allow_hosts):
         return
     if not all(is_public(address) for address in addresses):
         # The addresses stay out of the message: it may reach people who should not map this network.

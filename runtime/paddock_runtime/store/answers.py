@@ -12,6 +12,13 @@ from paddock_api.errors import Code, PaddockError
 
 MAX_FILE_BYTES = 2 << 40
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+# What Hugging Face says beside a status; what a server invents is not repeated.
+_HUB_REASONS = {
+    "GatedRepo": ", a gated repository: its owner must have granted access to the account of the token",
+    "RepoNotFound": ", no such repository, or not for this account",
+    "RevisionNotFound": ", no such commit in the repository",
+    "EntryNotFound": ", no such file in the commit",
+}
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,16})-(\d{1,16})|\*)/(\d{1,16}|\*)", re.ASCII)
 
 
@@ -41,11 +48,13 @@ class Body:
 
 @dataclass(frozen=True)
 class Asked:
-    """`where`: the URL as messages show it; `offset`: the bytes we have; `total`: the size the last answer named."""
+    """`where`: the URL as messages show it; `offset`: the bytes we have; `total`: the size the last answer named;
+    `refused`: what helps when the server wants to know who asks."""
 
     where: str
     offset: int
     total: int | None
+    refused: str = "it needs credentials"
 
 
 def judge(asked: Asked, status: int, headers: Mapping[str, str], *, size: int | None, now: float | None = None) -> Body:
@@ -53,7 +62,7 @@ def judge(asked: Asked, status: int, headers: Mapping[str, str], *, size: int | 
     if status == 416 and asked.offset:
         return _past_the_end(asked, headers)
     if status not in (200, 206):
-        raise _refusal(asked.where, status, headers, time.time() if now is None else now)
+        raise _refusal(asked, status, headers, time.time() if now is None else now)
     if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
         raise PaddockError(Code.SOURCE_UNAVAILABLE, f"{asked.where} is sent compressed although that was declined: "
                            "such bytes can be neither resumed nor checked; serve it without Content-Encoding")
@@ -95,14 +104,16 @@ def _check_total(asked: Asked, body: Body, size: int | None) -> None:
         raise Passing("the file on the server changed its size", restart=True)
 
 
-def _refusal(where: str, status: int, headers: Mapping[str, str], now: float) -> Exception:
+def _refusal(asked: Asked, status: int, headers: Mapping[str, str], now: float) -> Exception:
+    reason = _HUB_REASONS.get(headers.get("x-error-code", ""), "")
     if status in (404, 410):
-        return PaddockError(Code.SOURCE_NOT_FOUND, f"{where} does not exist (HTTP {status}): correct the URL",
+        return PaddockError(Code.SOURCE_NOT_FOUND, f"{asked.where} does not exist (HTTP {status}{reason}): correct it",
                             param="source.http.url")
     if status in _PASSING:
         return Passing(f"the server answered HTTP {status}", retry_after=retry_after(headers, now))
-    hint = "it needs credentials, and http sources carry none" if status in (401, 403) else "check the URL"
-    return PaddockError(Code.SOURCE_UNAVAILABLE, f"{where} answered HTTP {status}: {hint}", param="source.http.url")
+    hint = asked.refused if status in (401, 403) else "check the URL"
+    return PaddockError(Code.SOURCE_UNAVAILABLE, f"{asked.where} answered HTTP {status}{reason}: {hint}",
+                        param="source.http.url")
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from dataclasses import dataclass
@@ -27,15 +28,29 @@ class Identity(NamedTuple):
 
 @dataclass(frozen=True)
 class Artifact:
-    """The files of one source, verified. `sha256` is of the first file; `size` is all bytes together.
+    """The files of one source, verified, shards in order.
 
-    `paths` are real paths (no symlinks left in them), shards in order; `identity` belongs to them in the same order.
+    `paths` are real paths (no symlinks left in them); `sha256s` and `identity` belong to them in the same order.
     """
 
-    sha256: str
-    size: int
+    sha256s: tuple[str, ...]
     paths: tuple[Path, ...]
     identity: tuple[Identity, ...]
+
+    @property
+    def sha256(self) -> str:
+        """Of the first file."""
+        return self.sha256s[0]
+
+    @property
+    def size(self) -> int:
+        """All bytes together."""
+        return sum(identity.size for identity in self.identity)
+
+    @property
+    def digest(self) -> str:
+        """Names the whole content: of a file in one piece its sha256."""
+        return self.sha256 if len(self.sha256s) == 1 else hashlib.sha256("".join(self.sha256s).encode()).hexdigest()
 
 
 def identity_of(path: Path) -> Identity:
@@ -62,7 +77,7 @@ def unreadable(path: Path, error: OSError) -> PaddockError:
 
 def check_unchanged(artifact: Artifact) -> None:
     """Raises PaddockError SOURCE_NOT_FOUND, SIZE_MISMATCH or CHECKSUM_MISMATCH when a file is not as verified."""
-    for path, known in zip(artifact.paths, artifact.identity, strict=True):
+    for path, known, sha256 in zip(artifact.paths, artifact.identity, artifact.sha256s, strict=True):
         now = identity_of(path)
         if now.size != known.size:
             raise PaddockError(
@@ -72,7 +87,7 @@ def check_unchanged(artifact: Artifact) -> None:
         if now != known:
             raise PaddockError(
                 Code.CHECKSUM_MISMATCH,
-                f"{path} was touched since its sha256 {artifact.sha256} was computed, so that digest may no longer "
+                f"{path} was touched since its sha256 {sha256} was computed, so that digest may no longer "
                 "hold; it will be checked again at the next use")
 
 

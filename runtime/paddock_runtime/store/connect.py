@@ -12,6 +12,7 @@ import httpx
 
 from paddock_api.errors import Code, PaddockError
 from paddock_runtime.store.addresses import check_addresses, check_redirect, port_of, shown
+from paddock_runtime.store.credentials import origin_of
 
 MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -38,14 +39,18 @@ class Connector:
 
     @asynccontextmanager
     async def get(
-        self, url: httpx.URL, headers: dict[str, str], *, step_seconds: float
+        self, url: httpx.URL, headers: dict[str, str], *, step_seconds: float, token: str | None = None
     ) -> AsyncIterator[httpx.Response]:
         """The first response that is no redirect, its body unread. `step_seconds` bounds each step.
 
-        Raises httpx.TransportError and OSError for what may pass, PaddockError SOURCE_REFUSED for what may not be.
+        `token` goes to the origin of `url` only: after a redirect to any other it is not sent again. Raises
+        httpx.TransportError and OSError for what may pass, PaddockError SOURCE_REFUSED for what may not be.
         """
+        home = origin_of(url)
         for _ in range(MAX_REDIRECTS + 1):
-            async with self._hop(url, headers, step_seconds) as response:
+            token = token if origin_of(url) == home else None
+            shown_headers = headers if token is None else {**headers, "Authorization": f"Bearer {token}"}
+            async with self._hop(url, shown_headers, step_seconds) as response:
                 if response.status_code not in _REDIRECTS or "location" not in response.headers:
                     yield response
                     return

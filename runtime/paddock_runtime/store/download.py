@@ -18,6 +18,7 @@ from paddock_runtime.store.answers import MAX_FILE_BYTES, Asked, Body, Passing, 
 from paddock_runtime.store.connect import Connector
 from paddock_runtime.store.digest import Report
 from paddock_runtime.store.partial import Note, Partial
+from paddock_runtime.store.places import Remote
 from paddock_runtime.store.retries import Retries
 from paddock_runtime.store.space import DiskSpace, write_error
 from paddock_runtime.store.threads import in_thread
@@ -31,11 +32,20 @@ Sleep = Callable[[float], Awaitable[None]]
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """The file: by URL, digest and, when the source was resolved, size."""
+    """`size` when the source was resolved and is one file. `token` gives what its server may be shown; it is asked
+    for each request, and may raise PaddockError."""
 
-    url: httpx.URL
-    sha256: str
+    file: Remote
     size: int | None = None
+    token: Callable[[], str | None] = lambda: None
+
+    @property
+    def url(self) -> httpx.URL:
+        return self.file.url
+
+    @property
+    def sha256(self) -> str:
+        return self.file.sha256
 
 
 class Download:
@@ -72,9 +82,8 @@ class Download:
             self._partial.discard()
             raise PaddockError(
                 Code.CHECKSUM_MISMATCH,
-                f"the {length} bytes from {self._where} have the sha256 {found}, but source.http.sha256 says "
-                f"{self._wanted.sha256}: correct the digest, or find the file that it belongs to",
-                param="source.http.sha256")
+                f"the {length} bytes from {self._where} have the sha256 {found}, but {self._wanted.sha256} is "
+                "expected: correct the digest, or find the file that it belongs to", param=self._wanted.file.param)
 
     @property
     def _where(self) -> str:
@@ -112,10 +121,11 @@ class Download:
         stall = self._retries.policy.stall_seconds
         if not self._ranges:
             self._restart()
-        asked = Asked(self._where, self._partial.length, self._partial.note.total)
+        token = self._wanted.token()
+        asked = Asked(self._where, self._partial.length, self._partial.note.total, self._wanted.file.remedy)
         try:
             async with asyncio.timeout(stall) as watch, self._connector.get(
-                self._wanted.url, self._headers(), step_seconds=stall
+                self._wanted.url, self._headers(), step_seconds=stall, token=token
             ) as response:
                 body = judge(asked, response.status_code, response.headers, size=self._wanted.size)
                 self._begin(body, response.headers)

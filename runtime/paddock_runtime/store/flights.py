@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from paddock_runtime.store.artifact import Artifact
 from paddock_runtime.store.digest import Report
+from paddock_runtime.store.reader import Verified
 
 
 @dataclass(eq=False)
 class _Flight:
-    task: asyncio.Task[Artifact] | None = None
+    task: asyncio.Task[Verified] | None = None
     reports: list[Report] = field(default_factory=list)
     fraction: float | None = None
 
@@ -28,7 +28,7 @@ class Flights:
     def __init__(self) -> None:
         self._flights: dict[str, _Flight] = {}
 
-    async def join(self, key: str, work: Callable[[Report], Awaitable[Artifact]], report: Report) -> Artifact:
+    async def join(self, key: str, work: Callable[[Report], Awaitable[Verified]], report: Report) -> Verified:
         """The result of `work`, which runs once for all who join while it runs; each gets every progress report."""
         flight = self._flights.get(key)
         if flight is None:
@@ -45,7 +45,7 @@ class Flights:
             if not flight.reports and not flight.task.done():
                 await self._abandon(key, flight)
 
-    async def _run(self, key: str, flight: _Flight, work: Callable[[Report], Awaitable[Artifact]]) -> Artifact:
+    async def _run(self, key: str, flight: _Flight, work: Callable[[Report], Awaitable[Verified]]) -> Verified:
         try:
             return await work(flight.report)
         finally:

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from paddock_api.errors import Code, PaddockError
 from paddock_api.paths import safe_relative
-from paddock_api.source import FileSource
 
 _PARAM = "source.file.path"
 
 
-def locate(source: FileSource, files: Sequence[str], volumes: Mapping[str, Path]) -> Path:
-    """The real path of the source's file; it need not exist.
+def locate(volume: str | None, path: str, volumes: Mapping[str, Path]) -> Path:
+    """The real path of a file: relative in a volume of the pool, or absolute on this machine; it need not exist.
 
-    `files[0]`, if given, is the absolute path that a standalone source stands for. Raises PaddockError
-    SOURCE_NOT_FOUND, SOURCE_REFUSED, SOURCE_UNAVAILABLE.
+    Raises PaddockError SOURCE_NOT_FOUND, SOURCE_REFUSED, SOURCE_UNAVAILABLE.
     """
-    if source.volume is not None:
-        return _in_volume(source.volume, source.path, volumes)
-    given = files[0] if files else source.path
-    if "\0" in given or not os.path.isabs(given):
-        raise PaddockError(Code.SOURCE_REFUSED, f"source.file.path {given!r} is not an absolute path on this machine",
+    if volume is not None:
+        return _in_volume(volume, path, volumes)
+    if "\0" in path or not os.path.isabs(path):
+        raise PaddockError(Code.SOURCE_REFUSED, f"source.file.path {path!r} is not an absolute path on this machine",
                            param=_PARAM)
-    return Path(_real(Path(given)))
+    return Path(_real(Path(path)))
 
 
 def _in_volume(volume: str, path: str, volumes: Mapping[str, Path]) -> Path:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import resource
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 PROC = Path("/proc")
+_PAGE = resource.getpagesize()
+_DRIFT = 4 << 20  # bytes of resident size that may come or go before the pages are walked again
+_STALE = 20.0  # seconds; so old, a measurement is repeated anyway: other processes may map the same file now
 
 
 def pss_bytes(pid: int, *, proc: Path = PROC) -> int | None:
@@ -23,6 +29,51 @@ def pss_bytes(pid: int, *, proc: Path = PROC) -> int | None:
     return None
 
 
-def measure(pids: Iterable[int], *, proc: Path = PROC) -> dict[int, int]:
-    """PSS of each process that still lives."""
-    return {pid: size for pid in pids if (size := pss_bytes(pid, proc=proc)) is not None}
+def resident_bytes(pid: int, *, proc: Path = PROC) -> int | None:
+    """Resident set size, shared pages counted whole. Costs nothing. None when the process is gone."""
+    try:
+        return int((proc / str(pid) / "statm").read_text().split()[1]) * _PAGE
+    except (OSError, IndexError):
+        return None
+
+
+@dataclass
+class _Measured:
+    pss: int
+    resident: int
+    at: float
+
+
+class Meter:
+    """PSS of processes, watched each second: the kernel walks all pages for it, milliseconds that decode threads on
+    the same cores lack, so it is asked again only when the resident size moved, or the set of processes, or after
+    a while. Growth in between counts at once."""
+
+    def __init__(self, *, proc: Path = PROC, clock: Callable[[], float] = time.monotonic) -> None:
+        self._proc = proc
+        self._clock = clock
+        self._known: dict[int, _Measured] = {}
+
+    def __call__(self, pids: Iterable[int]) -> dict[int, int]:
+        """PSS of each process that still lives."""
+        wanted = list(pids)
+        if set(wanted) != self._known.keys():
+            self._known.clear()
+        sizes = {pid: self._size(pid) for pid in wanted}
+        return {pid: size for pid, size in sizes.items() if size is not None}
+
+    def _size(self, pid: int) -> int | None:
+        now = self._clock()
+        resident = resident_bytes(pid, proc=self._proc)
+        if resident is None:
+            self._known.pop(pid, None)
+            return None
+        known = self._known.get(pid)
+        if known is not None and abs(resident - known.resident) < _DRIFT and now - known.at < _STALE:
+            return known.pss + max(0, resident - known.resident)
+        pss = pss_bytes(pid, proc=self._proc)
+        if pss is None:
+            self._known.pop(pid, None)
+        else:
+            self._known[pid] = _Measured(pss, resident, now)
+        return pss

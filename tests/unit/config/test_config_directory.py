@@ -103,15 +103,15 @@ def test_files_that_change_while_they_are_read_are_never_mixed(folder: Path, mon
     """Between the reading of `a` and of `b` both change: the old `a` must not be served with the new `b`."""
     (folder / "b.yaml").write_text(manifest("b", "old"))
     (folder / "a.yaml").write_text(manifest("a", "old"))
-    content: Callable[[Path], bytes] = folder_module._content
+    content: Callable[[Path, int], bytes] = folder_module._content
     changed: list[str] = []
 
-    def change_between(path: Path) -> bytes:
+    def change_between(path: Path, max_bytes: int) -> bytes:
         if path.name == "b.yaml" and not changed:
             changed.append("yes")
             for name in ("a", "b"):
                 (folder / f"{name}.yaml").write_text(manifest(name, "newer"))
-        return content(path)
+        return content(path, max_bytes)
 
     monkeypatch.setattr(folder_module, "_content", change_between)
     snapshot = DirectorySource(folder).read()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from paddock_runtime.lifecycle.strikes import Strikes
 from paddock_runtime.lifecycle.threads import divide
 from paddock_runtime.system.clock import Clock
 from paddock_runtime.system.cores import cpu_quota, usable_cores
-from paddock_runtime.system.memory import measure, pss_bytes
+from paddock_runtime.system.memory import Meter, pss_bytes
 
 LIMITS = Limits()
 
@@ -125,7 +126,32 @@ def test_pss_is_read_in_bytes_and_the_dead_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "7" / "smaps_rollup").write_text(
         "00-ff ---p 00:00 0 [rollup]\nRss: 900 kB\nPss: 512 kB\nPss_Dirty: 1 kB\n")
     assert pss_bytes(7, proc=tmp_path) == 512 * 1024
-    assert measure([7, 8], proc=tmp_path) == {7: 512 * 1024}
+
+
+def test_pages_are_walked_again_only_when_something_moved(tmp_path: Path) -> None:
+    now = 0.0
+    meter = Meter(proc=tmp_path, clock=lambda: now)
+
+    def process(pid: int, *, pss_kib: int, resident: int) -> None:
+        (tmp_path / str(pid)).mkdir(exist_ok=True)
+        (tmp_path / str(pid) / "smaps_rollup").write_text(f"Rss: 1 kB\nPss: {pss_kib} kB\n")
+        (tmp_path / str(pid) / "statm").write_text(f"0 {resident // resource.getpagesize()} 0 0 0 0 0\n")
+
+    mib = 1 << 20
+    process(7, pss_kib=100 << 10, resident=200 * mib)
+    assert meter([7, 8]) == {7: 100 * mib}
+    process(7, pss_kib=40 << 10, resident=203 * mib)
+    assert meter([7]) == {7: 103 * mib}, "not walked again, and what grew counts"
+    process(7, pss_kib=40 << 10, resident=199 * mib)
+    assert meter([7]) == {7: 100 * mib}
+    process(7, pss_kib=60 << 10, resident=206 * mib)
+    assert meter([7]) == {7: 60 * mib}, "it moved by more than the drift"
+    process(7, pss_kib=30 << 10, resident=206 * mib)
+    now = 21.0
+    assert meter([7]) == {7: 30 * mib}, "a measurement grows old"
+    process(9, pss_kib=5 << 10, resident=10 * mib)
+    process(7, pss_kib=20 << 10, resident=206 * mib)
+    assert meter([7, 9]) == {7: 20 * mib, 9: 5 * mib}
 
 
 def test_the_end_of_a_child_in_words() -> None:

@@ -58,6 +58,10 @@ class ScriptedStream:
     def __aiter__(self) -> AsyncIterator[Output]:
         return self
 
+    @property
+    def ready(self) -> bool:
+        return not self._steps or not isinstance(self._steps[0], float | int)
+
     async def __anext__(self) -> Output:
         while self._steps:
             step = self._steps.popleft()
@@ -105,6 +109,14 @@ class ScriptedService:
         return PodState(pod="test", epoch=self.bus.epoch, sequence=self.bus.sequence, version="0", config_generation=1,
                         config_hash="0", draining=self.draining,
                         memory=Memory(budget_bytes=100, charged_bytes=10, measured_bytes=5), models=[model], engines=[])
+
+    @property
+    def leaving(self) -> bool:
+        return self.draining
+
+    @property
+    def generation(self) -> int:
+        return 7
 
     async def load(self, model: ModelId) -> None:
         self.asked.append(("load", model))

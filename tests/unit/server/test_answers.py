@@ -169,6 +169,14 @@ async def test_after_the_headers_an_error_is_an_event_and_nothing_is_done(script
     assert service.streams[0].closed.is_set()
 
 
+async def test_text_that_was_ready_with_an_error_comes_before_it() -> None:
+    answer = await call(make_app(ScriptedService(accepted(), text("a"), GONE)), "POST", "/v1/chat/completions", STREAM)
+    events = answer.events()
+    assert events[1]["choices"][0]["delta"]["content"] == "a"
+    assert events[2]["error"]["code"] == "hold_expired"
+    assert len(events) == 3
+
+
 async def test_without_stream_the_answer_waits() -> None:
     answer = await call(make_app(ScriptedService(*LOADING, accepted(), last("a")), headers_after=0.01), "POST",
                         "/v1/chat/completions", CHAT)

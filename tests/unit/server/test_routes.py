@@ -69,23 +69,23 @@ async def test_state_is_the_pod_s() -> None:
     assert (body["pod"], body["models"][0]["phase"], body["memory"]["budget_bytes"]) == ("test", "Ready", 100)
 
 
-async def test_events_snapshot_then_deltas_then_a_snapshot_after_a_gap() -> None:
+async def test_events_snapshot_then_changes_then_a_snapshot_after_a_gap() -> None:
     service = ScriptedService()
     service.bus.publish(EventType.CONFIG, generation=1)
     context = make_context(service, idle_heartbeat=0.05)
     exchange, task = begin(create_app(context), "GET", "/events")
     await exchange.until(b": heartbeat")
     service.bus.publish(EventType.PHASE, model="default/gemma", **{"from": "Cached", "to": "Loading"})
-    await exchange.until(b"event: delta")
+    await exchange.until(b"event: change")
     for number in range(2000):
         service.bus.publish(EventType.PROGRESS, model="default/gemma", fraction=number / 2000)
-    await exchange.until(f"event: snapshot\nid: {service.bus.epoch}:2002".encode())
+    await exchange.until(f"event: snapshot\nid: {service.bus.epoch}-2002".encode())
     context.ending.set()
     async with asyncio.timeout(WAIT):
         await task
     assert exchange.complete
-    ids = re.findall(r"event: (\w+)\nid: \w+:(\d+)\n", exchange.body.decode())
-    assert ids[:2] == [("snapshot", "1"), ("delta", "2")]
+    ids = re.findall(r"event: (\w+)\nid: \w+-(\d+)\n", exchange.body.decode())
+    assert ids[:2] == [("snapshot", "1"), ("change", "2")]
     sequences = [int(sequence) for _, sequence in ids]
     assert sequences == sorted(sequences)
 

@@ -283,11 +283,12 @@ async def test_nul_and_sources_of_later_versions(store: FileStore) -> None:
     odd = Source.model_construct(file=FileSource.model_construct(path="/srv/\0", volume=None, sha256=None))
     assert (await failure(store, odd)).code == Code.SOURCE_REFUSED
     later = Source(hugging_face=HuggingFaceSource(repo="a/b"))
-    assert (await failure(store, later)).code == Code.UNSUPPORTED
+    error = await failure(store, later)
+    assert (error.code, error.param) == (Code.SOURCE_REFUSED, "source.huggingFace")
 
 
 async def test_a_full_disk_does_not_keep_a_file_in_place_from_use(
-    store: FileStore, weights: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, store: FileStore, weights: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def full(*args: object) -> None:
         raise OSError(28, "No space left on device")
@@ -296,7 +297,7 @@ async def test_a_full_disk_does_not_keep_a_file_in_place_from_use(
     artifact = await store.ensure(here(weights), progress=ignore)
     assert store.present(here(weights)) == artifact
     assert "index" in caplog.text
-    assert list((store._root / "index").iterdir()) == []
+    assert list((tmp_path / "cache" / "index").iterdir()) == []
 
 
 def test_identity_is_of_the_link_itself(tmp_path: Path, weights: Path) -> None:

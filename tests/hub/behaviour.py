@@ -16,7 +16,7 @@ class Behaviour:
     `flip`: one wrong byte at this offset of the file. `ranges`: honour `Range`. `shift`: lie by so much about where a
     range starts.
     `framing`: how the body's end is told (`close`: not at all, as in HTTP/1.0). `extra`: bytes beyond the file's end.
-    `rate`: bytes a second. `drip`: seconds between single bytes.
+    `rate`: bytes a second. `drip`: seconds between single bytes. `delay`: seconds before anything is answered.
     """
 
     status: int | None = None
@@ -32,6 +32,7 @@ class Behaviour:
     extra: int = 0
     rate: int | None = None
     drip: float | None = None
+    delay: float = 0.0
 
     @staticmethod
     def redirect(location: str, status: int = 302) -> Behaviour:
@@ -65,14 +66,30 @@ def answer(data: bytes | None, etag: str, wanted: Mapping[str, str], behaviour: 
 def _file(
     data: bytes, etag: str, wanted: Mapping[str, str], behaviour: Behaviour
 ) -> tuple[int, dict[str, str], bytes]:
+    found = span(len(data), etag, wanted, behaviour)
+    return found.status, found.headers, data[found.start : found.end]
+
+
+@dataclass(frozen=True)
+class Span:
+    """Which bytes of a file an answer carries, from `start` up to `end`."""
+
+    status: int
+    headers: dict[str, str]
+    start: int
+    end: int
+
+
+def span(size: int, etag: str, wanted: Mapping[str, str], behaviour: Behaviour) -> Span:
+    """What a GET or HEAD with the headers `wanted` (lower case) gets of a file of `size` bytes."""
     headers = {"ETag": etag, "Accept-Ranges": "bytes"}
     asked = wanted.get("range", "")
     if not behaviour.ranges or not asked.startswith("bytes=") or wanted.get("if-range", etag) != etag:
-        return 200, headers, data
+        return Span(200, headers, 0, size)
     first, _, last = asked.removeprefix("bytes=").partition("-")
-    start, end = int(first), min(int(last) if last else len(data) - 1, len(data) - 1)
-    if start >= len(data):
-        return 416, {**headers, "Content-Range": f"bytes */{len(data)}"}, b""
-    said = start + behaviour.shift
-    headers["Content-Range"] = f"bytes {said}-{end + behaviour.shift}/{len(data)}"
-    return 206, headers, data[start : end + 1]
+    start, end = int(first), min(int(last) if last else size - 1, size - 1)
+    if start >= size:
+        return Span(416, {**headers, "Content-Range": f"bytes */{size}"}, 0, 0)
+    shift = behaviour.shift
+    said = f"bytes {start + shift}-{end + shift}/{size}"
+    return Span(206, {**headers, "Content-Range": said}, start, end + 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import subprocess
 from pathlib import Path
 
 from paddock_api.source import HttpSource, Source
@@ -28,3 +29,14 @@ def http(hub: Hub, path: str, sha256: str) -> Source:
 
 def ignore(fraction: float | None) -> None:
     """A progress report that nobody reads."""
+
+
+def self_signed(folder: Path, name: str) -> Path:
+    """A certificate for `name` that signs itself, and its key, in one file."""
+    path = folder / "both.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+         "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}", "-keyout", str(path), "-out", f"{path}.crt"],
+        check=True, capture_output=True)
+    path.write_text(path.read_text() + Path(f"{path}.crt").read_text())
+    return path

@@ -115,6 +115,8 @@ class Hub:
         if behaviour.silent:
             await reader.read()  # until the client leaves
             return
+        if behaviour.delay:
+            await asyncio.sleep(behaviour.delay)
         found = answer(self.files.get(path), self._etags.get(path, ""), headers, behaviour)
         seen.status = found.status
         await _send(self, reader, writer, found, behaviour, seen)

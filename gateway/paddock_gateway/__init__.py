@@ -1,0 +1,1 @@
+"""The gateway: the OpenAI endpoint in front of all runtime pods."""

@@ -1,0 +1,1 @@
+"""What the gateway knows: Models, pools, pods and what they have in memory; and the choice among them."""

@@ -1,0 +1,1 @@
+"""The operator: reconciles Models, RuntimePools and ModelHubs."""

@@ -1,0 +1,1 @@
+"""RuntimePool: its objects, its configuration, and which pods keep which Models loaded. Deciders are pure."""

@@ -1,0 +1,3 @@
+module cluster.paddock.dev/pause
+
+go 1.26.0

@@ -12,7 +12,7 @@ PYTEST := .venv/bin/python -m pytest
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: install
 install: ## Make .venv with all that `paddock` needs, pinned by hash (PYTHON= picks the interpreter)
@@ -30,13 +30,40 @@ gemma: install
 run: gemma ## Serve examples/models on 127.0.0.1:8080 (PORT= overrides); Ctrl-C ends it
 	@exec .venv/bin/paddock serve examples/models --host 127.0.0.1 --port $(PORT)
 
+# What tests need of Kubernetes without a node: an API server with its controllers, and the tools to speak with it.
+API_SERVER := etcd kube-apiserver kubectl kube-controller-manager helm
+
+.PHONY: api-server
+api-server:
+	@tests/cluster/cluster build $(API_SERVER) >/dev/null
+
 .PHONY: test
-test: install-dev ## Unit tests, then integration tests with a real engine (PYTEST_ARGS= adds options)
+test: install-dev api-server ## Unit tests, then integration tests with a real engine (PYTEST_ARGS= adds options)
 	@$(PYTEST) tests/unit tests/integration --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
 
 .PHONY: test-unit
-test-unit: install-dev ## Only the fast tests
+test-unit: install-dev api-server ## Only the fast tests
 	@$(PYTEST) tests/unit $(PYTEST_ARGS)
+
+.PHONY: test-nightly
+test-nightly: install-dev api-server ## The tests that a change should not wait for
+	@$(PYTEST) tests/integration -m nightly $(PYTEST_ARGS)
+
+.PHONY: e2e
+e2e: install-dev ## Tests on a real Kubernetes: KUBECONFIG's, kind's, or one made here as root (E2E_KEEP=1 leaves it)
+	@$(PYTEST) tests/e2e $(PYTEST_ARGS)
+
+.PHONY: cluster
+cluster: ## Start a one-node Kubernetes of plain processes, as root; prints its kubeconfig's path
+	@tests/cluster/cluster up
+
+.PHONY: cluster-down
+cluster-down: ## Stop it and remove every trace
+	@tests/cluster/cluster down
+
+.PHONY: images
+images: ## Build the images as they are published, without Docker (llama.cpp for every processor: 10 minutes once)
+	@tests/cluster/cluster images
 
 .PHONY: lint
 lint: install-dev ## ruff, mypy --strict, import contracts, drift of generated files

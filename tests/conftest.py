@@ -12,6 +12,8 @@ from hypothesis import settings
 from tests import models
 
 HERE = Path(__file__).parent
+# Many processes at once, each watched closely: they need a machine that does nothing else.
+ALONE = ("integration/gateway",)
 
 # Other work on the machine must not fail a test; a counterexample comes with what reproduces it.
 settings.register_profile("paddock", deadline=None, print_blob=True)
@@ -20,8 +22,11 @@ settings.load_profile("paddock")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        folder = item.path.relative_to(HERE).parts[0]
-        if folder in ("unit", "integration"):
+        place = item.path.relative_to(HERE)
+        folder = place.parts[0]
+        if place.as_posix().startswith(ALONE):
+            item.add_marker("nightly")
+        if folder in ("unit", "integration", "e2e"):
             item.add_marker(folder)
 
 

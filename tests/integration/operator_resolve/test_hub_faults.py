@@ -44,10 +44,19 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def quick(double: Double, endpoint: str, clock: Clock) -> AsyncIterator[Resolver]:
-    """With a deadline that tests can wait for, and a clock that they move."""
+async def patient(double: Double, endpoint: str, clock: Clock) -> AsyncIterator[Resolver]:
+    """With a clock that tests move. A machine that is busy with other things is no hub that does not answer."""
+    resolver = Resolver(endpoint=endpoint, allow_hosts=[f"127.0.0.1:{double.cdn_port}"], deadline=IN_TIME,
+                        budgets=Budgets(clock=clock), connector=Connector(step_seconds=IN_TIME))
+    yield resolver
+    await resolver.aclose()
+
+
+@pytest.fixture
+async def quick(double: Double, endpoint: str) -> AsyncIterator[Resolver]:
+    """With a deadline that tests can wait for; on a busy machine any answer at all may come after it."""
     resolver = Resolver(endpoint=endpoint, allow_hosts=[f"127.0.0.1:{double.cdn_port}"], deadline=0.5,
-                        budgets=Budgets(clock=clock), connector=Connector(step_seconds=0.4))
+                        connector=Connector(step_seconds=0.4))
     yield resolver
     await resolver.aclose()
 
@@ -145,40 +154,40 @@ async def test_credentials_that_can_not_be_used(given: dict[str, Credential], sa
 
 
 async def test_a_quota_that_is_used_up_is_left_alone_by_all(
-    double: Double, quick: Resolver, weights: Path, clock: Clock
+    double: Double, patient: Resolver, weights: Path, clock: Clock
 ) -> None:
     for number in range(20):
         double.repo(f"org/m{number}").commit({"m.gguf": weights})
     double.fail(API, Behaviour(status=429, headers={"RateLimit": '"api";r=0;t=55', "Retry-After": "7"}))
-    first = await failure(quick, hub("org/m0"))
+    first = await failure(patient, hub("org/m0"))
     assert type(first) is RateLimited
     assert (first.code, first.retry_after) == (Code.SOURCE_UNAVAILABLE, 56.0)
-    others = [await failure(quick, hub(f"org/m{number}")) for number in range(20)]
+    others = [await failure(patient, hub(f"org/m{number}")) for number in range(20)]
     assert double.count() == 1, "nobody asks a hub that said it has enough"
     assert {(type(error), error.retry_after) for error in others} == {(RateLimited, 56.0)}
     clock.now += 55.9
-    assert type(await failure(quick, hub("org/m1"))) is RateLimited
+    assert type(await failure(patient, hub("org/m1"))) is RateLimited
     clock.now += 0.1
-    assert (await resolve(quick, hub("org/m1"))).facts.file == "m.gguf"
+    assert (await resolve(patient, hub("org/m1"))).facts.file == "m.gguf"
 
 
 async def test_the_last_request_of_a_quota_is_noticed_before_the_refusal(
-    double: Double, quick: Resolver, weights: Path
+    double: Double, patient: Resolver, weights: Path
 ) -> None:
     double.repo(REPO).commit({"m.gguf": weights})
     double.quota.limits["api"] = 2
-    await resolve(quick, hub())
-    assert type(await failure(quick, hub(revision="other"))) is RateLimited
+    await resolve(patient, hub())
+    assert type(await failure(patient, hub(revision="other"))) is RateLimited
     assert double.count("/api/*") == 2
     assert 429 not in {seen.status for seen in double.seen}
 
 
-async def test_many_at_once_meet_one_limit(double: Double, quick: Resolver, weights: Path) -> None:
+async def test_many_at_once_meet_one_limit(double: Double, patient: Resolver, weights: Path) -> None:
     for number in range(40):
         double.repo(f"org/m{number}").commit({"m.gguf": weights})
     double.fail("*", Behaviour(delay=0.02), times=3)
     double.fail("*", Behaviour(status=429, headers={"Retry-After": "30"}), times=None)
-    outcomes = await asyncio.gather(*(failure(quick, hub(f"org/m{number}")) for number in range(40)))
+    outcomes = await asyncio.gather(*(failure(patient, hub(f"org/m{number}")) for number in range(40)))
     assert {type(outcome) for outcome in outcomes} == {RateLimited}
     assert double.count() <= 8, "those under way when the limit came, and no more"
 
@@ -186,53 +195,73 @@ async def test_many_at_once_meet_one_limit(double: Double, quick: Resolver, weig
 @pytest.mark.parametrize(("pattern", "behaviour", "says"), [
     (API, Behaviour(status=500), "has trouble (HTTP 500)"),
     (API, Behaviour(status=502, body=b"<html>"), "has trouble (HTTP 502)"),
-    (API, Behaviour(silent=True), "did not answer"),
-    (API, Behaviour(hang=3), "did not answer"),
     (API, Behaviour(cut=0), "was cut"),
     (API, Behaviour(cut=10), "was cut"),
-    (API, Behaviour(drip=0.05), "did not answer within"),
     (API, Behaviour(status=200, body=b"<html>"), "that is not a hub's answer"),
     (API, Behaviour(status=200, body=b'{"sha": "main"}'), "that is not a hub's answer"),
     (API, Behaviour(headers={"Content-Encoding": "gzip"}), "that is not a hub's answer"),
     (FILES, Behaviour(status=503), "has trouble (HTTP 503)"),
-    (FILES, Behaviour(silent=True), "did not answer"),
     (STORE, Behaviour(status=500), "has trouble (HTTP 500)"),
-    (STORE, Behaviour(silent=True), "did not answer"),
-    (STORE, Behaviour(hang=1000), "did not answer"),
     (STORE, Behaviour(cut=1000), "was cut"),
     (STORE, Behaviour(shift=1), "range that was not asked for"),
     (STORE, Behaviour(headers={"Content-Range": "bytes 0-262143/7"}), "has 7 bytes where it is fetched, but"),
-    (STORE, Behaviour(drip=0.05), "did not answer within"),
 ])
 async def test_what_may_pass_and_when_to_ask_again(
-    double: Double, quick: Resolver, weights: Path, pattern: str, behaviour: Behaviour, says: str
+    double: Double, patient: Resolver, weights: Path, pattern: str, behaviour: Behaviour, says: str
 ) -> None:
     double.repo(REPO).commit({"m.gguf": weights})
     if "Content-Encoding" in behaviour.headers:
         behaviour = Behaviour(status=200, headers=behaviour.headers, body=b"\x1f\x8b")
     double.fail(pattern, behaviour, times=None)
+    check_passing(await failure(patient, hub()), says)
+    double.heal()
+    assert (await resolve(patient, hub())).facts.file == "m.gguf"
+
+
+@pytest.mark.parametrize(("pattern", "behaviour", "says"), [
+    (API, Behaviour(silent=True), "did not answer"),
+    (API, Behaviour(hang=3), "did not answer"),
+    (API, Behaviour(drip=0.05), "did not answer within 0.5 s"),
+    (FILES, Behaviour(silent=True), "did not answer"),
+    (STORE, Behaviour(silent=True), "did not answer"),
+    (STORE, Behaviour(hang=1000), "did not answer"),
+    (STORE, Behaviour(drip=0.05), "did not answer within 0.5 s"),
+])
+async def test_who_does_not_answer_is_not_waited_for(
+    double: Double, quick: Resolver, weights: Path, pattern: str, behaviour: Behaviour, says: str
+) -> None:
+    double.repo(REPO).commit({"m.gguf": weights})
+    double.fail(pattern, behaviour, times=None)
     async with asyncio.timeout(IN_TIME):
-        error = await failure(quick, hub())
+        check_passing(await failure(quick, hub()), says)
+        double.heal()
+        while True:
+            try:
+                assert (await resolve(quick, hub())).facts.file == "m.gguf"
+                return
+            except Unavailable:  # so busy is this machine
+                await asyncio.sleep(0.1)
+
+
+def check_passing(error: PaddockError, says: str) -> None:
     assert isinstance(error, Unavailable), error
     assert error.code == Code.SOURCE_UNAVAILABLE
     assert error.retry_after is not None
     assert 1.0 <= error.retry_after <= 300.0
     assert says in error.message
     assert "Signature" not in error.message
-    double.heal()
-    assert (await resolve(quick, hub())).facts.file == "m.gguf"
 
 
-async def test_a_retry_after_of_a_hub_in_trouble_is_passed_on(double: Double, quick: Resolver, weights: Path) -> None:
+async def test_a_retry_after_of_a_hub_in_trouble_is_passed_on(double: Double, patient: Resolver, weights: Path) -> None:
     double.repo(REPO).commit({"m.gguf": weights})
     double.fail(API, Behaviour(status=503, headers={"Retry-After": "17"}))
-    assert (await failure(quick, hub())).retry_after == 17.0
+    assert (await failure(patient, hub())).retry_after == 17.0
 
 
-async def test_an_answer_that_was_cut_is_not_asked_for_twice(double: Double, quick: Resolver, weights: Path) -> None:
+async def test_an_answer_that_was_cut_is_not_asked_for_twice(double: Double, patient: Resolver, weights: Path) -> None:
     double.repo(REPO).commit({"m.gguf": weights})
     double.fail(API, Behaviour(cut=0))
-    assert "was cut" in (await failure(quick, hub())).message
+    assert "was cut" in (await failure(patient, hub())).message
     assert double.count() == 1
 
 
@@ -255,40 +284,40 @@ async def test_a_host_without_an_address() -> None:
     await resolver.aclose()
 
 
-async def test_a_hub_away_does_not_touch_the_pin(double: Double, quick: Resolver, weights: Path) -> None:
+async def test_a_hub_away_does_not_touch_the_pin(double: Double, patient: Resolver, weights: Path) -> None:
     double.repo(REPO).commit({"m.gguf": weights})
-    pinned = await resolve(quick, hub())
+    pinned = await resolve(patient, hub())
     double.fail("*", Behaviour(status=503), times=None)
-    assert await resolve(quick, hub(), pinned=pinned) == pinned
-    error = await failure(quick, hub(), pinned=pinned, follow=True)
+    assert await resolve(patient, hub(), pinned=pinned) == pinned
+    error = await failure(patient, hub(), pinned=pinned, follow=True)
     assert error.code == Code.SOURCE_UNAVAILABLE
 
 
 async def test_a_deleted_repository_does_not_touch_the_pin_of_who_follows(
-    double: Double, quick: Resolver, weights: Path
+    double: Double, patient: Resolver, weights: Path
 ) -> None:
     double.repo(REPO).commit({"m.gguf": weights})
-    pinned = await resolve(quick, hub())
+    pinned = await resolve(patient, hub())
     del double.repos[REPO]
-    assert type(await failure(quick, hub(), pinned=pinned, follow=True)) is RepoNotFound
-    assert await resolve(quick, hub(), pinned=pinned) == pinned
+    assert type(await failure(patient, hub(), pinned=pinned, follow=True)) is RepoNotFound
+    assert await resolve(patient, hub(), pinned=pinned) == pinned
 
 
-async def test_a_list_of_files_beyond_any_use_is_refused(double: Double, quick: Resolver) -> None:
+async def test_a_list_of_files_beyond_any_use_is_refused(double: Double, patient: Resolver) -> None:
     double.repo(REPO).commit({"m.gguf": b"GGUF"})
     commit = double.repos[REPO].branches["main"]
     double.fail(f"*/revision/{commit}", Behaviour(status=200, body=b" " * (17 << 20)))
-    error = await failure(quick, hub())
+    error = await failure(patient, hub())
     assert isinstance(error, HubError)
     assert "more than 16 MiB" in error.message
     double.fail(f"*/revision/{commit}", Behaviour(status=200, body=b"[" * 1_000_000))
-    assert isinstance(await failure(quick, hub()), Unavailable)
+    assert isinstance(await failure(patient, hub()), Unavailable)
 
 
-async def test_who_asks_together_gets_the_same_error(double: Double, quick: Resolver, weights: Path) -> None:
+async def test_who_asks_together_gets_the_same_error(double: Double, patient: Resolver, weights: Path) -> None:
     double.repo(REPO).commit({"m.gguf": weights})
     double.fail(API, Behaviour(status=500, delay=0.05))
-    outcomes = await asyncio.gather(*(failure(quick, hub()) for _ in range(20)))
+    outcomes = await asyncio.gather(*(failure(patient, hub()) for _ in range(20)))
     assert double.count() == 1
     assert {type(outcome) for outcome in outcomes} == {Unavailable}
 

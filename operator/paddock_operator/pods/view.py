@@ -78,6 +78,8 @@ class PodView:
         details = event.type in _NEW_DETAILS
         if event.type is EventType.PHASE and event.model is not None:
             return Change(frozenset({self._phase(event, _model_id(event.model))}), pod=False, details=details)
+        if event.type is EventType.MODEL and event.model is not None:
+            return Change(self._restated(event, _model_id(event.model)), pod=False, details=details)
         if event.type is EventType.CONFIG:
             return Change(frozenset(), pod=self._configured(event), details=details)
         return Change(frozenset(), pod=False, details=details)
@@ -98,6 +100,14 @@ class PodView:
         if phase is Phase.FAILED and isinstance(reason, str):
             state.failure = Failure(reason=reason, message=str(event.data.get("message") or reason), at=event.time)
         return model
+
+    def _restated(self, event: Event, model: ModelId) -> frozenset[ModelId]:
+        """What changes no phase, such as a switch of revisions that need no load, comes as the Model's whole state."""
+        before, state = self.models.get(model), _model_state(event.data.get("state"))
+        self.models[model] = state
+        if _in_memory(state):
+            self.left.pop(model, None)
+        return frozenset({model}) if _told(before) != _told(state) else frozenset()
 
     def _configured(self, event: Event) -> bool:
         error, hash_ = event.data.get("error"), event.data.get("hash")
@@ -147,6 +157,13 @@ def _model_id(text: str) -> ModelId:
         return ModelId.parse(text)
     except ValueError as error:
         raise Unreadable(str(error)) from None
+
+
+def _model_state(value: object) -> ModelState:
+    try:
+        return ModelState.model_validate(value, extra="ignore")
+    except ValidationError as error:
+        raise Unreadable(f"the state of a Model can't be read: {_first(error)}") from None
 
 
 def _phase_of(value: object) -> Phase:

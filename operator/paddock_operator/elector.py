@@ -33,6 +33,8 @@ class Elector:
         self._clock = clock
         self._wall = wall
         self._seen: Seen | None = None
+        self._there = False
+        self._gone: float | None = None
 
     async def run(self, work: Callable[[], Awaitable[None]]) -> None:
         """Waits to lead, works until leadership is lost, and again. On cancellation the work ends first, then the lease
@@ -81,6 +83,9 @@ class Elector:
     async def _step(self, within: float) -> bool:
         if not self._leadership.holds or self._seen is None:
             found = await self._lease.read()
+            if not self._may_make_one(found, self._clock()):
+                self._leadership.lost()
+                return False
             self._seen = None if found is None else see(self._seen, found, self._clock())
         began = self._clock()
         record = wanted(self._identity, self._seen, began, self._wall(), self._timing)
@@ -89,7 +94,18 @@ class Elector:
             return False
         stored = await self._lease.write(record, within=within)
         self._seen = Seen(stored, began)
+        self._there = True
         self._leadership.renewed(began)
+        return True
+
+    def _may_make_one(self, found: Record | None, now: float) -> bool:
+        """A Lease that somebody took away counts as held for as long as it would have lasted: another process may still
+        lead by it, and after an uninstall nobody is to make it anew."""
+        if found is not None:
+            self._there, self._gone = True, None
+        elif self._there:
+            self._gone = now if self._gone is None else self._gone
+            return now >= self._gone + self._timing.duration
         return True
 
     def _forget(self) -> None:

@@ -33,7 +33,7 @@ class Client:
         self._kubectl, self._pod = kubectl, pod
 
     def ask(self, url: str, body: Any = None, *, headers: Mapping[str, str] | None = None, **more: Any) -> Answer:
-        """GET, or POST when there is a body. `more`: method, text, timeout, read_lines (see agent.py)."""
+        """GET, or POST when there is a body. `more`: method, text, timeout, read_lines, pause_after (see agent.py)."""
         return self.ask_all([request(url, body, headers=headers, **more)])[0]
 
     def ask_all(self, requests: Sequence[Mapping[str, Any]]) -> list[Answer]:
@@ -47,9 +47,8 @@ class Client:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         assert process.stdin is not None
-        with process.stdin as stream:
-            json.dump(list(requests), stream)
-        process.stdin = None
+        process.stdin.write(json.dumps(list(requests)) + "\n")
+        process.stdin.flush()
         return Asking(process, max((float(one.get("timeout", 60.0)) for one in requests), default=60.0))
 
 
@@ -60,9 +59,17 @@ class Asking:
     process: subprocess.Popen[str]
     longest: float
 
+    def until_paused(self) -> None:
+        """Those with `pause_after` have read so many lines, and read no more until `answers` is called."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if line != "paused\n":
+            self.process.kill()
+            raise AssertionError(f"the client in the cluster failed: {line}{self.process.communicate()[1][-2000:]}")
+
     def answers(self) -> list[Answer]:
         try:
-            out, complaint = self.process.communicate(timeout=self.longest + 60)
+            out, complaint = self.process.communicate(input="\n", timeout=self.longest + 60)
         except BaseException:
             self.process.kill()
             self.process.communicate()

@@ -5,7 +5,8 @@
 - `kind` and a Docker that answers: a cluster named paddock-e2e, made for the run.
 - else, as root on Debian or Ubuntu: one of plain processes on this machine (tests/cluster).
 
-`E2E_KEEP=1` leaves a cluster that was made for the run.
+`E2E_KEEP=1` leaves a cluster that was made for the run. `python -m tests.e2e.ground` builds beforehand what the last
+kind needs, and starts nothing.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ import fcntl
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.cluster import binaries, containers, images, lifecycle
+from tests.cluster import binaries, containers, images, lifecycle, packages
+from tests.cluster.images import Image
 from tests.cluster.problems import ClusterError
 from tests.e2e import recipes
 
@@ -29,13 +32,17 @@ _KIND = "paddock-e2e"
 
 @dataclass(frozen=True)
 class Ground:
-    """`images`: target → reference that pods can name. `faults`: whether its API server can be stopped from here."""
+    """`images`: target → reference that pods can name."""
 
     kubeconfig: Path
     kubectl: Path
     helm: Path
     images: Mapping[str, str] = field(default_factory=dict)
-    faults: bool = False
+
+
+def has_faults() -> bool:
+    """Whether the parts of the cluster that `provide` gives can be stopped from here."""
+    return not os.environ.get("KUBECONFIG") and not _has_kind()
 
 
 @contextmanager
@@ -97,18 +104,23 @@ def _processes() -> Iterator[Ground]:
     try:
         with ThreadPoolExecutor() as pool:
             starting = pool.submit(lifecycle.up)
-            built = {recipe.target: images.build(recipe) for recipe in recipes.all_of(compiled_here=True)}
-            archives = {target: images.archive(image) for target, image in built.items()}
+            archives = _archives()
             kubeconfig = starting.result()
         held = containers.image_names(lifecycle.FOLDER)
-        for target, image in built.items():
+        for image, archive in archives.values():
             if image.name not in held:
-                containers.load(lifecycle.FOLDER, archives[target])
-        names = {target: image.name for target, image in built.items()}
-        yield Ground(kubeconfig, binaries.path("kubectl"), binaries.path("helm"), names, faults=True)
+                containers.load(lifecycle.FOLDER, archive)
+        names = {target: image.name for target, (image, _) in archives.items()}
+        yield Ground(kubeconfig, binaries.path("kubectl"), binaries.path("helm"), names)
     finally:
         if not running and not os.environ.get("E2E_KEEP"):
             lifecycle.down()
+
+
+def _archives() -> dict[str, tuple[Image, Path]]:
+    """Each image, and the file that it is in."""
+    built = {recipe.target: images.build(recipe) for recipe in recipes.all_of(compiled_here=True)}
+    return {target: (image, images.archive(image)) for target, image in built.items()}
 
 
 def _program(name: str) -> Path:
@@ -122,3 +134,21 @@ def _output(*command: str) -> str:
     if done.returncode:
         raise ClusterError(f"{' '.join(command[:3])}: {done.stderr.strip()[-2000:]}")
     return done.stdout
+
+
+def main() -> int:
+    """Nothing, where the cluster is another one."""
+    if not has_faults():
+        return 0
+    try:
+        packages.ensure(packages.NODE)
+        binaries.ensure()
+        _archives()
+    except ClusterError as error:
+        print(f"cluster: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

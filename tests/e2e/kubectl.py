@@ -57,9 +57,11 @@ class Kubectl:
         items: list[dict[str, Any]] = found["items"]
         return items
 
-    def wait(self, what: str, condition: str, within: float = 120.0) -> None:
-        """`condition` as in `--for=`: `condition=Ready`, `delete`, `jsonpath={.status.phase}=Running`."""
-        self("wait", what, f"--for={condition}", f"--timeout={within:.0f}s", timeout=within + 30)
+    def wait(self, what: str, condition: str, within: float = 120.0, *, everything: bool = False) -> None:
+        """`condition` as in `--for=`: `condition=Ready`, `delete`, `jsonpath={.status.phase}=Running`. `everything`:
+        all of the kind `what`."""
+        all_of_it = ["--all"] if everything else []
+        self("wait", what, f"--for={condition}", f"--timeout={within:.0f}s", *all_of_it, timeout=within + 30)
 
     def rolled_out(self, what: str, within: float = 180.0) -> None:
         self("rollout", "status", what, f"--timeout={within:.0f}s", timeout=within + 30)

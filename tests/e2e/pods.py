@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+from tests.e2e.kubectl import Kubectl
+
 USER = 65532
+_OURS = "paddock.dev/e2e"
 SECURITY = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
@@ -15,8 +20,18 @@ SECURITY = {
 
 def namespace(name: str) -> dict[str, Any]:
     """One that admits nothing but restricted pods."""
-    labels = {"pod-security.kubernetes.io/enforce": "restricted", "paddock.dev/e2e": "true"}
+    labels = {"pod-security.kubernetes.io/enforce": "restricted", _OURS: "true"}
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+
+
+@contextmanager
+def fresh_namespace(kubectl: Kubectl, name: str) -> Iterator[Kubectl]:
+    """One that nobody else has: of that name there must be none, but for what a broken run of the tests left."""
+    label = f"--selector={_OURS}=true,kubernetes.io/metadata.name={name}"
+    kubectl("delete", "namespace", label, "--wait=true", "--timeout=100s")
+    kubectl("create", "-f", "-", input=json.dumps(namespace(name)))
+    yield kubectl.within(name)
+    kubectl("delete", "namespace", name, "--wait=false")
 
 
 def python(

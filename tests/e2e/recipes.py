@@ -15,6 +15,7 @@ from tests.cluster.images import ROOT, Recipe
 
 TOOLS = "e2e-tools"
 NAMES = (*images.TARGETS, TOOLS)
+TINY = 7  # models with random weights
 
 
 def all_of(*, compiled_here: bool) -> list[Recipe]:
@@ -32,16 +33,24 @@ def docker_options(recipe: Recipe) -> list[str]:
 
 
 def repositories() -> dict[str, Path]:
-    """What the hub in the cluster serves: OWNER/NAME/FILE → the file. Gemma is real; the tiny ones are random."""
-    tiny = {f"paddock-test/tiny-{n}-GGUF/tiny-{n}-F32.gguf": models.tiny(n) for n in range(4)}
-    return {"paddock-test/gemma-3-270m-GGUF/gemma-3-270m-Q4_K_M.gguf": models.gemma(), **tiny}
+    """What the hub in the cluster serves: OWNER/NAME/FILE → the file. Under the name of the example's model there is a
+    smaller real one, Gemma; the tiny ones are random."""
+    tiny = {f"{tiny_repository(n)}/{tiny_file(n)}": models.tiny(n) for n in range(TINY)}
+    return {"Qwen/Qwen2.5-0.5B-Instruct-GGUF/qwen2.5-0.5b-instruct-q4_k_m.gguf": models.gemma_chat(), **tiny}
+
+
+def tiny_repository(number: int) -> str:
+    return f"paddock-test/tiny-{number}-GGUF"
+
+
+def tiny_file(number: int) -> str:
+    return f"tiny-{number}-F32.gguf"
 
 
 def _tools() -> Recipe:
     contexts = {"models": _models(), "requirements": ROOT / "requirements"}
-    return Recipe(
-        TOOLS, ("hub", "e2e/agent.py"), context=ROOT / "tests", file="e2e/image/Dockerfile", contexts=contexts
-    )
+    inputs = ("hub", "e2e/agent.py", "e2e/prober.py")
+    return Recipe(TOOLS, inputs, context=ROOT / "tests", file="e2e/image/Dockerfile", contexts=contexts)
 
 
 def _models() -> Path:

@@ -10,7 +10,7 @@ from tests.e2e import pods
 from tests.e2e.client import Client, request
 from tests.e2e.ground import Ground
 from tests.e2e.kubectl import Kubectl
-from tests.e2e.recipes import TOOLS, repositories
+from tests.e2e.recipes import TINY, TOOLS, repositories, tiny_repository
 
 PARTS = ("operator", "gateway", "runtime")
 
@@ -25,7 +25,7 @@ def test_the_hub_serves_every_model_in_full(hub: str, client: Client) -> None:
 
 
 def test_requests_at_once_are_answered_in_order(hub: str, client: Client) -> None:
-    paths = [f"paddock-test/tiny-{n}-GGUF" for n in range(4)] * 5
+    paths = [tiny_repository(n) for n in range(TINY)] * 5
     answers = client.ask_all([request(f"{hub}/api/models/{path}") for path in paths])
     assert [answer.json()["id"] for answer in answers] == paths
 

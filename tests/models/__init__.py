@@ -4,6 +4,7 @@
 | --- | --- | --- |
 | `gemma()` | sliding | Gemma 3 270M Q4_K_M, 253 MB, no chat template |
 | `gemma_as(kind)` | sliding | the same requantised: `Q8_0`, `Q2_K`, … |
+| `gemma_chat()` | sliding | the same with the chat template of examples/models/gemma.yaml in the file |
 | `minilm()` | encoder | all-MiniLM-L6-v2, 46 MB, mean pooling, 384 dimensions, 512 tokens |
 | `full(seed)`, `sliding(seed)`, `recurrent(seed)`, `hybrid(seed)` | by name | random, about 1 MB, context 8192 |
 | `tiny(n)` | full | n = 0 … 49: fifty different digests |
@@ -14,6 +15,8 @@ On the command line: `python -m tests.models NAME [ARGUMENT]` prints the path.
 from __future__ import annotations
 
 from pathlib import Path
+
+import yaml
 
 from tests.models.cache import cached, recipe
 
@@ -32,6 +35,15 @@ def gemma_as(kind: str) -> Path:
 
     source = gemma()
     return cached(f"gemma-3-270m-{kind.lower()}", recipe("quantise.py"), lambda path: requantise(source, path, kind))
+
+
+def gemma_chat() -> Path:
+    from tests.models.chat import with_template
+
+    example = yaml.safe_load((Path(__file__).parents[2] / "examples/models/gemma.yaml").read_text())
+    source, template = gemma(), str(example["spec"]["engine"]["chatTemplate"])
+    return cached("gemma-3-270m-chat", recipe("chat.py", extra=template),
+                  lambda path: with_template(source, path, template))
 
 
 def minilm() -> Path:

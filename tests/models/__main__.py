@@ -8,7 +8,9 @@ from pathlib import Path
 
 from tests import models
 
-_PLAIN: dict[str, Callable[[], Path]] = {"gemma": models.gemma, "minilm": models.minilm}
+_PLAIN: dict[str, Callable[[], Path]] = {
+    "gemma": models.gemma, "gemma-chat": models.gemma_chat, "minilm": models.minilm,
+}
 _SEEDED: dict[str, Callable[[int], Path]] = {
     "full": models.full,
     "sliding": models.sliding,

@@ -1,0 +1,16 @@
+"""Waiting for what has to come."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+PATIENCE = 120.0
+
+
+def eventually(holds: Callable[[], object], seen: Callable[[], object] = lambda: "", within: float = PATIENCE) -> None:
+    """Until `holds()`. `seen` tells, in the end, what was there instead."""
+    deadline = time.monotonic() + within
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {within:.0f} s: {seen()}"
+        time.sleep(0.3)

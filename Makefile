@@ -53,6 +53,11 @@ test-nightly: install-dev api-server ## The tests that a change should not wait 
 e2e: install-dev ## Tests on a real Kubernetes: KUBECONFIG's, kind's, or one made here as root (E2E_KEEP=1 leaves it)
 	@$(PYTEST) tests/e2e $(PYTEST_ARGS)
 
+# What e2e has to compile and to build, when nothing is there: programs of the cluster, images.
+.PHONY: e2e-ground
+e2e-ground: install-dev api-server
+	@PYTHONPATH=scripts .venv/bin/python -m tests.e2e.ground
+
 .PHONY: cluster
 cluster: ## Start a one-node Kubernetes of plain processes, as root; prints its kubeconfig's path
 	@tests/cluster/cluster up
@@ -85,6 +90,10 @@ lock: install-dev ## Write requirements/*.txt anew after a change of dependencie
 .PHONY: bench
 bench: install-dev gemma ## Compare with llama-server, as JSON (builds it on first use; BENCH_ARGS= adds options)
 	@.venv/bin/python -m bench $(BENCH_ARGS)
+
+.PHONY: bench-operator
+bench-operator: install-dev api-server ## What 125, 250 and 500 Models at once cost the operator, as JSON (BENCH_ARGS= too)
+	@.venv/bin/python -m bench.operator $(BENCH_ARGS)
 
 .PHONY: clean
 clean: ## Remove what was made here (.venv, .cache); the wheel and test models in ~/.cache/paddock stay

@@ -44,6 +44,8 @@ _PASS_WITHIN = 120.0
 _STUCK_AFTER = _PASS_WITHIN + 60.0
 _POOL_WORKERS = 4
 _SPREAD = 60.0
+# A Model that takes longer waits for a hub or a server, and nobody waits for it.
+_LATELY = 1.0
 _log = logging.getLogger(__name__)
 
 
@@ -96,8 +98,8 @@ class Operator:
         _log.info("the cluster's objects are known")
         async with asyncio.TaskGroup() as group:
             group.create_task(self._syncer.run(), name="lists")
-            group.create_task(watch(KINDS, self._heard, self._api.connection, started=take_signals,
-                                    restarted=self._syncer.want), name="watches")
+            group.create_task(watch(KINDS, self._heard, self._api.connection, idle=self._settings.watch_idle,
+                                    started=take_signals, restarted=self._syncer.want), name="watches")
 
     async def _lead_when_synced(self) -> None:
         await self._synced.wait()
@@ -107,7 +109,7 @@ class Operator:
     async def _lead(self) -> None:
         """One term: nothing is remembered of the one before."""
         around = Surroundings(world=self.world, writer=self._writer, reports=self._reports, published=Published(),
-                              instance=self._settings.identity)
+                              instance=self._settings.identity, burst=lambda: self._models.busy(_LATELY))
         settings = self._settings
         pods = PodSettings(image=settings.runtime_image, hub_endpoint=settings.hub_endpoint,
                            allowed_hosts=settings.allowed_hosts)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import itertools
 import logging
 import random
+from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, Protocol, TypeVar
 
@@ -57,7 +59,7 @@ class KeyedQueue(Generic[K]):
         self._order = itertools.count()
         self._running: dict[K, float] = {}
         self._failures: dict[K, int] = {}
-        self._wake = asyncio.Event()
+        self._idle: deque[asyncio.Future[None]] = deque()
 
     def add(self, key: K, delay: float = 0.0) -> None:
         due = self._clock() + delay
@@ -66,10 +68,6 @@ class KeyedQueue(Generic[K]):
         self._due[key] = due
         if key not in self._running:
             self._push(due, key)
-
-    def forget(self, key: K) -> None:
-        """The object is gone: its failures count no more."""
-        self._failures.pop(key, None)
 
     @property
     def waiting(self) -> int:
@@ -80,6 +78,12 @@ class KeyedQueue(Generic[K]):
         """Keys that could be worked on now."""
         now = self._clock()
         return sum(due <= now for due in self._due.values())
+
+    def busy(self, lately: float) -> bool:
+        """Whether a key waits for a worker, or was given to one less than `lately` seconds ago."""
+        now = self._clock()
+        return any(now < since + lately for since in self._running.values()) \
+            or any(due <= now for due in self._due.values())
 
     def longest_run(self) -> float:
         """Seconds that the oldest attempt under way has taken."""
@@ -139,20 +143,31 @@ class KeyedQueue(Generic[K]):
                 elif due <= now:
                     heapq.heappop(self._heap)
                     del self._due[key]
+                    if self._heap:
+                        self._wake_one()  # somebody else looks after what is next
                     return key
                 else:
                     break
             await self._pause(self._heap[0][0] - now if self._heap else None)
 
     async def _pause(self, seconds: float | None) -> None:
-        """Until something is added, at most `seconds`."""
-        self._wake.clear()
-        try:
+        """Until it is woken, at most `seconds`."""
+        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._idle.append(woken)
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._wake.wait()
-        except TimeoutError:
-            return
+                await woken
+        if woken in self._idle:
+            self._idle.remove(woken)
+
+    def _wake_one(self) -> None:
+        """One is enough: who takes a key wakes the next."""
+        while self._idle:
+            woken = self._idle.popleft()
+            if not woken.done():
+                woken.set_result(None)
+                return
 
     def _push(self, due: float, key: K) -> None:
         heapq.heappush(self._heap, (due, next(self._order), key))
-        self._wake.set()
+        self._wake_one()

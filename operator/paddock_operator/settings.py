@@ -97,6 +97,9 @@ class Settings:
         "PADDOCK_FOLLOW_SECONDS", _seconds, "How often the source of a Model with updatePolicy Follow is asked.")] = 600
     resync: Annotated[float, _From(
         "PADDOCK_RESYNC_SECONDS", _seconds, "How often everything is listed and looked at again.")] = 300
+    watch_idle: Annotated[float, _From(
+        "PADDOCK_WATCH_IDLE_SECONDS", _seconds, "A watch that told nothing for so long is begun anew: its connection "
+        "may be dead without a sign.")] = 70
     lease: Annotated[float, _From(
         "PADDOCK_LEASE_SECONDS", _seconds, "How long a lease that is not renewed keeps others from leading.")] = 15
     lease_renew: Annotated[float, _From(

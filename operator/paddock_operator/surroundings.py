@@ -16,13 +16,14 @@ from paddock_operator.world import World
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
     """`instance` names this process in events; `pace`: least seconds between two statuses of one object that only
-    follow its pods."""
+    follow its pods; `burst()`: whether Models are being worked on that may change their pools."""
 
     world: World
     writer: Writer
     reports: Reports
     published: Published
     instance: str
+    burst: Callable[[], bool]
     pace: float = 1.0
     clock: Clock = monotonic
     wall: Callable[[], float] = time.time

@@ -13,7 +13,7 @@ from paddock_api.status import ConditionType
 from paddock_operator.cluster.resources import Object
 from paddock_operator.pods.follow import PodRef
 from paddock_operator.queue import KeyedQueue
-from paddock_operator.store import Key
+from paddock_operator.store import Key, key_of
 from paddock_operator.world import World
 
 # Seconds that changes are gathered for.
@@ -81,12 +81,12 @@ class Triggers:
         self._models_of(key, 0.0)
 
     def _namespace(self, key: Key, before: Object | None, after: Object | None, own: bool) -> None:
-        if before is None or after is None or before["metadata"].get("labels") == after["metadata"].get("labels"):
+        """A new one too: its Models may have been heard of before."""
+        if _labels(before) == _labels(after):
             return
-        for model in self.world.models.keys():  # noqa: SIM118 - a Store is no dict: it iterates over objects
-            if model.namespace == key.name:
-                self.models.add(model)
-                self._pools_of(model)
+        for document in self.world.models.by("namespace", key.name):
+            self.models.add(key_of(document))
+            self._pools_of(key_of(document))
 
     def _config_map(self, key: Key, before: Object | None, after: Object | None, own: bool) -> None:
         document = after or before
@@ -113,7 +113,7 @@ class Triggers:
 
     def _models_of(self, pool: Key, delay: float) -> None:
         for document in self.world.models.by("pool", pool):
-            self.models.add(Key(document["metadata"]["namespace"], document["metadata"]["name"]), delay)
+            self.models.add(key_of(document), delay)
 
     def _pools_of(self, model: Key) -> None:
         document = self.world.models.get(model)
@@ -145,7 +145,11 @@ def _counted(document: Object | None) -> tuple[Any, ...]:
                         if each.get("type") in (ConditionType.READY, ConditionType.DEGRADED)))
 
 
+def _labels(document: Object | None) -> dict[str, str]:
+    return ((document or {}).get("metadata") or {}).get("labels") or {}
+
+
 def _pool_of(document: Object | None) -> Key | None:
-    labels = ((document or {}).get("metadata") or {}).get("labels") or {}
+    labels = _labels(document)
     name, namespace = labels.get(names.LABEL_POOL), labels.get(names.LABEL_POOL_NAMESPACE)
     return Key(namespace, name) if name and namespace else None

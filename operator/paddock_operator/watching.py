@@ -30,8 +30,8 @@ class _Forever:
             yield 3.0
 
 
-def settings(kinds: Sequence[Kind]) -> kopf.OperatorSettings:
-    """As measured to be cheap and to notice a silent stall within 75 s."""
+def settings(kinds: Sequence[Kind], idle: float) -> kopf.OperatorSettings:
+    """As measured to be cheap. `idle`: seconds after which a silent watch is begun anew."""
     found = kopf.OperatorSettings()
     found.process.ultimate_exiting_timeout = None
     found.posting.enabled = False
@@ -42,7 +42,7 @@ def settings(kinds: Sequence[Kind]) -> kopf.OperatorSettings:
     found.queueing.idle_timeout = 0.5
     found.watching.server_timeout = 300
     found.watching.connect_timeout = 10
-    found.watching.inactivity_timeout = 70
+    found.watching.inactivity_timeout = idle
     found.watching.chunk_size = 500
     found.networking.request_timeout = 30
     found.networking.error_backoffs = _Forever()
@@ -78,15 +78,15 @@ def _listen(made: kopf.OperatorRegistry, resource: Resource, heard: Heard) -> No
         heard(resource, event["type"], dict(event["object"]))
 
 
-async def watch(kinds: Sequence[Kind], heard: Heard, connection: Callable[[], Awaitable[Connection]], *,
+async def watch(kinds: Sequence[Kind], heard: Heard, connection: Callable[[], Awaitable[Connection]], *, idle: float,
                 started: Callable[[], None], restarted: Callable[[], None]) -> None:
-    """Runs until cancelled. When kopf gives up (it does on some answers of the API server) it is started anew, and
-    `restarted` asks for whole lists, since deletions may have been missed. `started` is called after each start: kopf
-    takes the signals for itself."""
+    """Runs until cancelled. `idle`: seconds that a watch may be silent. When kopf gives up (it does on some answers of
+    the API server) it is started anew, and `restarted` asks for whole lists, since deletions may have been missed.
+    `started` is called after each start: kopf takes the signals for itself."""
     backoff, failures = Backoff(base=0.5, most=10.0), 0
     while True:
         began = asyncio.get_running_loop().time()
-        tasks = await kopf.spawn_tasks(registry=registry(kinds, heard, connection), settings=settings(kinds),
+        tasks = await kopf.spawn_tasks(registry=registry(kinds, heard, connection), settings=settings(kinds, idle),
                                        clusterwide=True, standalone=True)
         started()
         try:

@@ -61,7 +61,7 @@ class World:
         self.model = Memo(lambda document: parse(Model, document, with_status=True))
         self.pool = Memo(lambda document: parse(RuntimePool, document, with_status=True))
         self._kept: Memo[Kept | None] = Memo(read_kept)
-        self.models = Store({"pool": self.pools_of_model}, trim=_lean)
+        self.models = Store({"pool": self.pools_of_model, "namespace": _namespace}, trim=_lean)
         self.pools = Store(trim=_lean)
         self.namespaces = Store(trim=_lean)
         self.config_maps = Store({"model": _model_label, "pool": _pool_labels}, trim=_lean)
@@ -118,6 +118,10 @@ class World:
         if not reference:
             return (self._default_pool,)
         return (Key(reference.get("namespace") or self._namespace, reference.get("name") or ""),)
+
+
+def _namespace(document: Object) -> Iterable[Hashable]:
+    return (document["metadata"]["namespace"],)
 
 
 def _model_label(document: Object) -> Iterable[Hashable]:

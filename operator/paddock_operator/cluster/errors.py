@@ -6,6 +6,11 @@ import json
 from typing import Any
 
 _MAX_MESSAGE = 1000
+# The words of metav1.Status, and our own for no answer. A webhook may say anything else.
+_WORDS = frozenset((
+    "AlreadyExists", "BadRequest", "Conflict", "Expired", "Forbidden", "Gone", "InternalError", "Invalid",
+    "MethodNotAllowed", "NoAnswer", "NotFound", "RequestEntityTooLarge", "ServerTimeout", "ServiceUnavailable",
+    "Timeout", "TooManyRequests", "Unauthorized", "UnsupportedMediaType"))
 
 
 class ApiError(Exception):
@@ -16,6 +21,11 @@ class ApiError(Exception):
         self.status = status
         self.reason = reason
         self.message = message
+
+    @property
+    def word(self) -> str:
+        """The reason if it is one of a few words, else `Other`: fit for the label of a metric."""
+        return self.reason if self.reason in _WORDS else "Other"
 
 
 class NotFound(ApiError):

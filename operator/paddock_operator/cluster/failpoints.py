@@ -1,15 +1,16 @@
 """Points before and after every write, at which a test ends the process: the next one must pick up where this one was.
 
 Only with PADDOCK_TEST_FAILPOINTS=1. PADDOCK_FAILPOINT=NAME:NUMBER ends the process at the NUMBERth time that the point
-NAME is passed, such as before-apply-statefulsets:1; before-any and after-any count every write but the Lease's.
-PADDOCK_FAILPOINT_TRACE=FILE gets a line for each point passed, so that a test can name them all.
+NAME is passed, such as before-apply-statefulsets:1; before-any and after-any count every write but the Lease's. Of
+several points, separated by commas, the first one reached ends it. PADDOCK_FAILPOINT_TRACE=FILE gets a line for each
+point passed, so that a test can name them all, and the last.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 EXIT_CODE = 86
@@ -17,14 +18,14 @@ _APART = "-leases"
 
 
 class Failpoints:
-    def __init__(self, target: tuple[str, int] | None = None, trace: Path | None = None) -> None:
-        self._target = target
+    def __init__(self, targets: Collection[tuple[str, int]] = (), trace: Path | None = None) -> None:
+        self._targets = frozenset(targets)
         self._trace = trace
         self._passed: Counter[str] = Counter()
 
     def passed(self, name: str) -> None:
         """A point is reached; the process may end here, without a word to anybody."""
-        if self._target is None and self._trace is None:
+        if not self._targets and self._trace is None:
             return
         self._passed[name] += 1
         if self._trace is not None:
@@ -32,7 +33,7 @@ class Failpoints:
                 file.write(f"{name}:{self._passed[name]}\n")
         every = f"{name.partition('-')[0]}-any"
         self._passed[every] += not name.endswith(_APART)
-        if self._target in ((name, self._passed[name]), (every, self._passed[every])):
+        if self._targets & {(name, self._passed[name]), (every, self._passed[every])}:
             os._exit(EXIT_CODE)
 
 
@@ -41,12 +42,11 @@ def from_environment(environment: Mapping[str, str]) -> Failpoints:
     if environment.get("PADDOCK_TEST_FAILPOINTS") != "1":
         return Failpoints()
     trace = environment.get("PADDOCK_FAILPOINT_TRACE")
-    return Failpoints(_target(environment.get("PADDOCK_FAILPOINT")), Path(trace) if trace else None)
+    targets = [_target(each) for each in environment.get("PADDOCK_FAILPOINT", "").split(",") if each]
+    return Failpoints(targets, Path(trace) if trace else None)
 
 
-def _target(text: str | None) -> tuple[str, int] | None:
-    if not text:
-        return None
+def _target(text: str) -> tuple[str, int]:
     name, _, number = text.rpartition(":")
     if not name or not number.isdigit():
         raise ValueError(f"PADDOCK_FAILPOINT: {text!r} is not NAME:NUMBER, such as before-apply-statefulsets:1")

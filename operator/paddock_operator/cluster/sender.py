@@ -9,7 +9,7 @@ from paddock_operator.cluster.errors import ApiError
 from paddock_operator.cluster.failpoints import Failpoints
 from paddock_operator.cluster.resources import Object, Resource
 
-# verb, plural (with `-status` for the subresource), outcome: `ok` or the reason of the refusal
+# verb, plural (with `-status` for the subresource), outcome: `ok` or a word for the refusal
 Observer = Callable[[str, str, str], None]
 
 
@@ -29,7 +29,7 @@ class Sender:
             answer = await self._api.request(method, path, query=query, body=body, content_type=content_type,
                                              within=within)
         except ApiError as error:
-            self._observe(verb, kind, error.reason)
+            self._observe(verb, kind, error.word)
             raise
         self._observe(verb, kind, "ok")
         self._failpoints.passed(f"after-{verb}-{kind}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -15,8 +14,8 @@ from paddock_api.revision import Revision, revision_of
 from paddock_api.runtime_pool import RuntimePool
 from paddock_api.status import ModelFacts
 from paddock_operator.clock import timestamp
-from paddock_operator.cluster.errors import ApiError, Invalid, Unavailable
-from paddock_operator.cluster.resources import CONFIG_MAPS, EVENTS, MODELS, Object
+from paddock_operator.cluster.errors import Invalid
+from paddock_operator.cluster.resources import CONFIG_MAPS, MODELS, Object
 from paddock_operator.model.access import refusal
 from paddock_operator.model.decide import decide, document
 from paddock_operator.model.events import event
@@ -29,11 +28,10 @@ from paddock_operator.model.sources import Answer, Question, Sources
 from paddock_operator.model.story import Told, story
 from paddock_operator.store import Key
 from paddock_operator.surroundings import Surroundings
+from paddock_operator.telling import tell
 
 # The credentials of a pool, by the names that Models use.
 Credentials = Callable[[RuntimePool, str], Awaitable[Mapping[str, Any]]]
-
-_log = logging.getLogger(__name__)
 
 
 class _Gathered(NamedTuple):
@@ -106,13 +104,16 @@ class ModelReconciler:
                        current: Revision | None) -> tuple[Outcome, Revision | None, float | None]:
         source, status = model.spec.source, model.status
         credential = source.hugging_face.credential if source.hugging_face is not None else None
+
+        async def credentials() -> Mapping[str, Any]:
+            return await self._credentials(pool, credential) if credential is not None else {}
+
         requested = model.metadata.annotations.get(ANNOTATION_RECONCILE)
         handled = status.last_handled_reconcile_at if status is not None else None
         try:
             answer = await self._sources.answer(Question(
                 model=key, spec=model.spec, current=current, requested=requested if requested != handled else None,
-                scope=f"{pool_key} {credential or ''}",
-                credentials=await self._credentials(pool, credential) if credential is not None else {}))
+                scope=f"{pool_key} {credential or ''}", credentials=credentials))
         except PaddockError as error:
             failed = Failed(of_code(error.code.value), plain(error.message), error.retry_after is not None,
                             current.id if current is not None else None)
@@ -144,21 +145,13 @@ class ModelReconciler:
     async def _status(self, key: Key, raw: Object, status: Mapping[str, Any], told: list[Told]) -> None:
         """Events first: what a status says has been told, even if the process ends in between."""
         for each in told:
-            await self._tell(event(each, raw, instance=self._around.instance, now=self._around.wall()))
+            await tell(self._around.writer, event(each, raw, instance=self._around.instance, now=self._around.wall()))
         metadata = raw["metadata"]
         self._written[key] = self._around.clock()
         await self._around.writer.apply_status(MODELS, {
             "apiVersion": MODELS.api_version, "kind": MODELS.kind, "status": dict(status),
             "metadata": {"name": key.name, "namespace": key.namespace, "uid": metadata["uid"],
                          "resourceVersion": metadata["resourceVersion"]}})
-
-    async def _tell(self, document: Object) -> None:
-        try:
-            await self._around.writer.create(EVENTS, document)
-        except Unavailable:
-            raise
-        except ApiError as error:  # a namespace that goes away takes no events; the status matters more
-            _log.info("an event was refused: %s", error, extra={"key": document["involvedObject"]["name"]})
 
     def _too_soon(self, key: Key) -> float:
         """Seconds until a status that only follows the pods may be written again."""

@@ -86,8 +86,9 @@ def plan(model: Model, revisions: Collection[Kept], wanted: Revision, *, proven:
     document = build(model, wanted, number=number, time=time, cause=why, proven=mark)
     changed = before is not None and before.document.get("data") != document["data"]
     same = before is not None and not changed and (before.number, before.proven) == (number, mark)
+    good = wanted if mark is not None else last_good(revisions, wanted.id)
     return Plan(before.document if before is not None and changed else None, None if same else document,
-                _outdated(model, revisions, wanted.id, good=last_good(revisions, wanted.id)))
+                _outdated(model, revisions, wanted.id, good=good))
 
 
 def cause_of(model: Model, before: Kept | None, wanted: Revision) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -73,14 +73,15 @@ class Ask(StrEnum):
 @dataclass(frozen=True)
 class Question:
     """`current`: the revision that the status names. `requested`: the wish for a reconcile, if it is not obeyed yet.
-    `scope`: what answers may be shared within (pool and credential)."""
+    `scope`: what answers may be shared within (pool and credential). `credentials()` is called only when the source is
+    asked."""
 
     model: Key
     spec: ModelSpec
     current: Revision | None
     requested: str | None
     scope: str
-    credentials: Mapping[str, Any]
+    credentials: Callable[[], Awaitable[Mapping[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,7 @@ class Sources:
                 if known is not None and self._clock() < known[0] + _FRESH and question.requested is None:
                     return known[1]
                 resolved = await self._resolver.resolve(source, pinned=pinned, follow=follow,
-                                                        credentials=question.credentials)
+                                                        credentials=await question.credentials())
                 self._fresh[name] = (self._clock(), resolved)
                 while len(self._fresh) > _MOST_KEPT:
                     self._fresh.popitem(last=False)

@@ -11,6 +11,8 @@ from typing import NamedTuple, Protocol
 import aiohttp
 
 from paddock_api.event_stream import Decoder, Message, TooLarge
+from paddock_operator.pods.shared import Shared
+from paddock_operator.pods.thrift import Thrift
 from paddock_operator.pods.view import Change, Gap, PodView, Unreadable, read_event, read_state
 from paddock_operator.queue import Backoff
 from paddock_operator.store import Key
@@ -54,14 +56,17 @@ _EXPECTED = (_Lost, aiohttp.ClientError, TimeoutError, OSError, Unreadable, TooL
 
 
 class Follower:
-    """`token` gives the pool's token as of now. Runs until cancelled; reports nothing after that."""
+    """`token` gives the pool's token as of now; `thrift` and `shared` are those of all. Runs until cancelled; reports
+    nothing after that."""
 
     def __init__(self, session: aiohttp.ClientSession, pod: PodRef, token: Callable[[], str], sink: Sink,
-                 pace: Pace | None = None, backoff: Backoff | None = None) -> None:
+                 thrift: Thrift, shared: Shared, pace: Pace | None = None, backoff: Backoff | None = None) -> None:
         self._session = session
         self._pod = pod
         self._token = token
         self._sink = sink
+        self._thrift = thrift
+        self._shared = shared
         self._pace = pace or Pace()
         self._backoff = backoff or Backoff(base=0.5, most=15.0)
         self._view: PodView | None = None
@@ -109,7 +114,7 @@ class Follower:
         if message.event == "snapshot":
             state = read_state(message.data)
             if self._view is None:
-                self._view = PodView(state)
+                self._view = PodView(state, self._shared)
                 everything = frozenset(self._view.models)
                 self._sink.reported(self._pod, self._view, Change(everything, pod=True, details=False))
             else:
@@ -134,13 +139,19 @@ class Follower:
                     await self._details.wait()
             except TimeoutError:
                 pass
+            await self._thrift.turn()
             self._details.clear()
-            state = read_state(await self._state())
-            if self._view is not None:
-                change = self._view.take(state)
-                if change.models or change.pod:
-                    self._sink.reported(self._pod, self._view, change)
+            data = await self._state()
+            with self._thrift.spent():
+                self._take(data)
             await asyncio.sleep(self._pace.gap)
+
+    def _take(self, data: bytes) -> None:
+        state = read_state(data)
+        if self._view is not None:
+            change = self._view.take(state)
+            if change.models or change.pod:
+                self._sink.reported(self._pod, self._view, change)
 
     async def _state(self) -> bytes:
         timeout = aiohttp.ClientTimeout(total=self._pace.request)

@@ -12,6 +12,8 @@ from paddock_api.cluster_names import PORT, PORT_NAME
 from paddock_operator.cluster.resources import Object
 from paddock_operator.pods.follow import Follower, Pace, PodRef
 from paddock_operator.pods.reports import Reports
+from paddock_operator.pods.shared import Shared
+from paddock_operator.pods.thrift import Thrift
 from paddock_operator.pool.view import ordinal_of
 from paddock_operator.store import Key
 
@@ -25,6 +27,8 @@ class Following:
         self._token = token
         self._reports = reports
         self._pace = pace
+        self._thrift = Thrift()
+        self._shared = Shared()
         self._changed = asyncio.Event()
         self._tasks: dict[PodRef, asyncio.Task[None]] = {}
 
@@ -56,7 +60,8 @@ class Following:
             self._reports.forget(ref)
         for ref in sorted(wanted - self._tasks.keys()):
             self._reports.expect(ref)
-            follower = Follower(session, ref, partial(self._token, ref.pool), self._reports, self._pace)
+            follower = Follower(session, ref, partial(self._token, ref.pool), self._reports, self._thrift,
+                                self._shared, self._pace)
             self._tasks[ref] = asyncio.create_task(follower.run(), name=f"follow {ref.name}")
 
 

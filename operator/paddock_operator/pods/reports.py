@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -84,8 +84,12 @@ class Reports:
         return any(now < since + self.grace for since in self._silent_since.get(pool, {}).values())
 
     def states(self, pool: Key) -> dict[str, PodState]:
-        """Of the pods that report, by name."""
+        """Of the pods that report, by name; without their Models."""
         return {pod.name: view.state for pod, view in self._views.get(pool, {}).items()}
+
+    def models(self, pool: Key) -> dict[str, Mapping[ModelId, ModelState]]:
+        """What the pods that report say of their Models, by the pod's name."""
+        return {pod.name: view.models for pod, view in self._views.get(pool, {}).items()}
 
     def of(self, model: ModelId, pool: Key) -> ModelReports:
         """One report for each pod of the pool that reports at all, in order of their names."""

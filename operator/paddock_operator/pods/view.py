@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from paddock_api.events import Event, EventType
 from paddock_api.identity import ModelId
 from paddock_api.state import Failure, ModelState, Phase, PodState
+from paddock_operator.pods.shared import Shared
 
 _LEAVING = (Phase.DRAINING, Phase.UNLOADING)
 _LAST_USED_STEP = 60.0
@@ -43,14 +44,17 @@ class Change(NamedTuple):
 
 @dataclass
 class PodView:
-    """`left`: how a Model was unloaded last, as long as it is not back."""
+    """`models`: what it says of each, which is replaced and never changed; `state` holds the rest, its own list of them
+    is emptied. `left`: how a Model was unloaded last, as long as it is not back. `shared` by all pods."""
 
     state: PodState
-    models: dict[ModelId, ModelState] = field(default_factory=dict)
+    shared: Shared = field(default_factory=Shared)
+    models: dict[ModelId, ModelState] = field(init=False)
     left: dict[ModelId, Left] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.models = {ModelId(each.namespace, each.name): each for each in self.state.models}
+        self.models = self.shared.by_model(self.state.models)
+        self.state.models = []
 
     def take(self, state: PodState) -> Change:
         """A newer snapshot. One that is older than what is known changes nothing."""
@@ -86,12 +90,10 @@ class PodView:
 
     def _phase(self, event: Event, model: ModelId) -> ModelId:
         phase = _phase_of(event.data.get("to"))
-        state = self.models.get(model)
-        if state is None:
-            state = ModelState(namespace=model.namespace, name=model.name, revision=event.revision or "", phase=phase)
-            self.models[model] = state
-        state.phase = phase
-        state.revision = event.revision or state.revision
+        before = self.models.get(model) or ModelState(namespace=model.namespace, name=model.name, revision="",
+                                                      phase=phase)
+        state = before.model_copy(update={"phase": phase, "revision": event.revision or before.revision})
+        self.models[model] = state
         reason = event.data.get("reason")
         if phase in _LEAVING and isinstance(reason, str):
             self.left[model] = Left(reason, event.time)

@@ -9,7 +9,7 @@ from paddock_api.identity import ModelId
 from paddock_api.manifest import ManifestError
 from paddock_api.pool_status import PoolModels, RuntimePoolStatus
 from paddock_api.shards import ShardTooLarge
-from paddock_operator.cluster.resources import EVENTS, POOLS, Object
+from paddock_operator.cluster.resources import POOLS, Object
 from paddock_operator.model.events import event
 from paddock_operator.model.invalid import invalid
 from paddock_operator.model.story import Told
@@ -24,11 +24,8 @@ from paddock_operator.pool.story import story
 from paddock_operator.pool.view import PoolView, look
 from paddock_operator.store import Key
 from paddock_operator.surroundings import Surroundings
+from paddock_operator.telling import tell
 
-# Least seconds between two passes of one pool; a pass that cost more than a fifth of that makes it longer.
-_PACE = 1.0
-_COST_SHARE = 5.0
-_MOST_PACE = 15.0
 # What moves all the time is written along with other news, or this often.
 _MEMORY_PACE = 30.0
 
@@ -52,7 +49,8 @@ class PoolReconciler:
             self._around.published.forget(key)
             return None
         memory = self._memories.setdefault(key, fresh(self._around.clock))
-        if (wait := self._too_soon(memory)) > 0:
+        wait = memory.pace.wait(self._around.clock(), raw["metadata"].get("generation"), self._around.burst())
+        if wait > 0:
             return wait
         try:
             pool = self._around.world.pool(raw)
@@ -64,8 +62,8 @@ class PoolReconciler:
         return await self._pass(raw, look(self._around.world, self._around.reports, key, pool), memory)
 
     async def _pass(self, raw: Object, view: PoolView, memory: PoolMemory) -> float | None:
-        around, key = self._around, view.key
-        memory.began = around.clock()
+        around, key, began = self._around, view.key, self._around.clock()
+        memory.pace.begin(began, view.pool.metadata.generation)
         await workload.secure(around, view, self._token(key), memory)
         await workload.serve(around, view)
         served, counts = models_of(around.world, key, view.pool)
@@ -77,10 +75,10 @@ class PoolReconciler:
         else:
             placement = configured.placement
             self._wake(configured.changed)
-        memory.cost = around.clock() - memory.began
         scaled = await workload.run(around, view, placement, self._settings, memory)
         if memory.shards is not None:
             again = await configure.refresh(around, view, memory.shards, memory)
+        memory.pace.cost = around.clock() - began
         late = await self._status(raw, view, memory, scaled, trouble or scaled.trouble, counts)
         return min((wait for wait in (again, scaled.again, late) if wait is not None), default=None)
 
@@ -109,17 +107,11 @@ class PoolReconciler:
     async def _write(self, key: Key, raw: Object, document: Mapping[str, Any], told: Iterable[Told]) -> None:
         writer, metadata = self._around.writer, raw["metadata"]
         for each in told:
-            await writer.create(EVENTS, event(each, raw, instance=self._around.instance, now=self._around.wall()))
+            await tell(writer, event(each, raw, instance=self._around.instance, now=self._around.wall()))
         await writer.apply_status(POOLS, {
             "apiVersion": POOLS.api_version, "kind": POOLS.kind, "status": dict(document),
             "metadata": {"name": key.name, "namespace": key.namespace, "uid": metadata["uid"],
                          "resourceVersion": metadata["resourceVersion"]}})
-
-    def _too_soon(self, memory: PoolMemory) -> float:
-        if memory.began is None:
-            return 0.0
-        pace = min(_MOST_PACE, max(_PACE, _COST_SHARE * memory.cost))
-        return memory.began + pace - self._around.clock()
 
 
 def _document(found: RuntimePoolStatus) -> dict[str, Any]:

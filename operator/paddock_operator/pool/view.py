@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from paddock_api import cluster_names as names
+from paddock_api.identity import ModelId
 from paddock_api.runtime_pool import RuntimePool
-from paddock_api.state import PodState
+from paddock_api.state import ModelState, PodState
 from paddock_operator.cluster.resources import Object
 from paddock_operator.pods.reports import Reports
 from paddock_operator.store import Key
@@ -16,13 +17,15 @@ from paddock_operator.world import World
 
 @dataclass(frozen=True)
 class PoolView:
-    """`pods`: those of the pool's StatefulSet, by ordinal. `states`: of those that report, by name."""
+    """`pods`: those of the pool's StatefulSet, by ordinal. `states` and `models`: of those that
+    report, by name."""
 
     key: Key
     pool: RuntimePool
     stateful_set: Object | None
     pods: Mapping[int, Object]
     states: Mapping[str, PodState]
+    models: Mapping[str, Mapping[ModelId, ModelState]]
 
     @property
     def current(self) -> int | None:
@@ -41,7 +44,7 @@ def look(world: World, reports: Reports, key: Key, pool: RuntimePool) -> PoolVie
     # One that belongs to an earlier pool of this name is about to go.
     ours = found if found is not None and _owned(found, pool) else None
     pods = {ordinal: pod for pod in world.pods.by("pool", key) if (ordinal := ordinal_of(key.name, pod)) is not None}
-    return PoolView(key, pool, ours, dict(sorted(pods.items())), reports.states(key))
+    return PoolView(key, pool, ours, dict(sorted(pods.items())), reports.states(key), reports.models(key))
 
 
 def ordinal_of(pool: str, pod: Object) -> int | None:

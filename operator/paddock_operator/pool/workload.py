@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from paddock_api import cluster_names as names
-from paddock_api.state import Phase
+from paddock_api.identity import ModelId
+from paddock_api.state import ModelState, Phase
 from paddock_operator.cluster.errors import Invalid
 from paddock_operator.cluster.resources import DISRUPTION_BUDGETS, SECRETS, SERVICES, STATEFUL_SETS, Object, Resource
 from paddock_operator.objects.differ import differs, with_version
@@ -73,17 +75,18 @@ async def run(around: Surroundings, view: PoolView, placement: Placement, settin
 def _moved(view: PoolView, placement: Placement, current: int) -> bool:
     """Whether all that the highest pod has loaded and that is assigned to others is loaded there. What failed there is
     not waited for; nor is anything if the pod does not report."""
-    leaving = view.states.get(names.pod_name(view.key.name, current - 1))
+    leaving = view.models.get(names.pod_name(view.key.name, current - 1))
     if leaving is None:
         return True
-    done = {name: {f"{each.namespace}/{each.name}" for each in state.models
-                   if each.phase in (Phase.READY, Phase.FAILED)} for name, state in view.states.items()}
     for model, pods in placement.assigned.items():
-        loaded = any(f"{each.namespace}/{each.name}" == str(model) and each.phase is Phase.READY
-                     for each in leaving.models)
-        if loaded and any(str(model) not in done.get(pod, ()) for pod in pods):
+        if _phase(leaving, model) is Phase.READY \
+                and any(_phase(view.models.get(pod, {}), model) not in (Phase.READY, Phase.FAILED) for pod in pods):
             return False
     return True
+
+
+def _phase(models: Mapping[ModelId, ModelState], model: ModelId) -> Phase | None:
+    return models[model].phase if model in models else None
 
 
 async def _apply(around: Surroundings, resource: Resource, document: Object) -> None:

@@ -122,6 +122,14 @@ def test_history_keeps_its_limit_what_is_wanted_and_what_serves() -> None:
     assert none.spec.revision_history_limit == 0
 
 
+def test_the_pass_that_proves_a_revision_drops_what_it_stood_in_for() -> None:
+    """No later pass has to come by for that: of what a process wrote itself nothing asks for one."""
+    subject, found = history("created", "two", proven=(1,), subject=model(revisionHistoryLimit=0))
+    assert [each.number for each in found] == [1, 2]
+    assert plan(subject, found, found[1].revision, proven=False, now="t9", cause="x").drop == []
+    assert plan(subject, found, found[1].revision, proven=True, now="t9", cause="x").drop == [found[0].document]
+
+
 def test_going_back_makes_an_old_revision_the_newest() -> None:
     subject, found = history("created", "two", proven=(1,))
     steps = plan(subject, found, found[0].revision, proven=False, now="t9", cause="the spec changed")

@@ -8,6 +8,7 @@ from paddock_api.event_stream import Decoder, Message, TooLarge
 from paddock_api.events import Event, EventType
 from paddock_api.identity import ModelId
 from paddock_api.state import Phase
+from paddock_operator.pods.shared import Shared
 from paddock_operator.pods.view import Change, Gap, PodView, Unreadable, read_event, read_state
 from tests.unit.operator.kit import model, pod_state, state
 
@@ -80,6 +81,24 @@ def test_a_snapshot_tells_what_changed_and_requests_are_no_change() -> None:
         == Change(frozenset(), pod=False, details=False)
     assert view.take(pod_state(sequence=3)).models == {ID}
     assert view.take(pod_state(sequence=4, config_hash="new")).pod
+
+
+def test_equal_states_of_many_pods_are_one_and_changing_one_changes_no_other() -> None:
+    shared = Shared()
+    texts = [pod_state(state(Phase.CACHED, GEMMA), pod=f"default-runtime-{number}").model_dump_json()
+             for number in range(3)]
+    views = [PodView(read_state(text), shared) for text in texts]
+    assert views[0].models[ID] is views[1].models[ID] is views[2].models[ID]
+    views[1].apply(phase(2, Phase.READY))
+    assert [view.models[ID].phase for view in views] == [Phase.CACHED, Phase.READY, Phase.CACHED]
+    views[2].apply(phase(2, Phase.FAILED, reason="disk_full", message="no room"))
+    assert views[0].models[ID].failure is None
+    views[1].take(read_state(texts[1].replace('"sequence":1', '"sequence":3')))
+    assert views[1].models[ID].phase is Phase.CACHED
+    del views[1:]
+    assert len(shared._known) == 1
+    views.clear()
+    assert len(shared._known) == 0, "nothing is kept that no pod says"
 
 
 def test_a_configuration_that_is_refused_is_told_and_the_old_one_stays() -> None:

@@ -134,19 +134,20 @@ def test_a_lease_survives_its_way_to_the_api_server_and_back() -> None:
 
 
 def test_failpoints_do_nothing_unless_a_test_says_so(tmp_path: Path) -> None:
-    assert from_environment({"PADDOCK_FAILPOINT": "before-apply-models:1"})._target is None
+    assert not from_environment({"PADDOCK_FAILPOINT": "before-apply-models:1"})._targets
     trace = tmp_path / "trace"
-    points = Failpoints(None, trace)
+    points = Failpoints((), trace)
     for name in ("a", "b", "a"):
         points.passed(name)
     assert trace.read_text().split() == ["a:1", "b:1", "a:2"]
     with pytest.raises(ValueError, match="NAME:NUMBER"):
-        from_environment({"PADDOCK_TEST_FAILPOINTS": "1", "PADDOCK_FAILPOINT": "x"})
+        from_environment({"PADDOCK_TEST_FAILPOINTS": "1", "PADDOCK_FAILPOINT": "a:1,x"})
 
 
-def test_a_failpoint_ends_the_process_at_just_that_moment() -> None:
+@pytest.mark.parametrize("armed", ["w:2", "w:3,v:1,w:2"])
+def test_a_failpoint_ends_the_process_at_just_that_moment(armed: str) -> None:
     script = ("from paddock_operator.cluster.failpoints import from_environment\n"
-              "points = from_environment({'PADDOCK_TEST_FAILPOINTS': '1', 'PADDOCK_FAILPOINT': 'w:2'})\n"
+              f"points = from_environment({{'PADDOCK_TEST_FAILPOINTS': '1', 'PADDOCK_FAILPOINT': '{armed}'}})\n"
               "for number in range(5):\n"
               "    points.passed('w'); print(number, flush=True)\n")
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)

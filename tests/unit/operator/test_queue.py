@@ -150,6 +150,28 @@ async def test_what_was_under_way_at_the_end_is_done_in_the_next_run() -> None:
     running.cancel()
 
 
+async def test_a_burst_is_what_waits_for_a_worker_or_was_just_taken_up() -> None:
+    work = Work()
+    work.gate.clear()
+    keys = queue(work, workers=1)
+    assert not keys.busy(10.0)
+    keys.add("later", 60.0)
+    assert not keys.busy(10.0), "nobody could work on it now"
+    keys.add("now")
+    assert keys.busy(0.0)
+    running = asyncio.create_task(keys.run())
+    await until(lambda: bool(work.at_once["now"]))
+    assert keys.busy(10.0)
+    assert not keys.busy(0.0), "it is taken up, and may take long"
+    keys.add("next")
+    assert keys.busy(0.0)
+    work.gate.set()
+    await until(lambda: work.done == ["now", "next"])
+    assert not keys.busy(10.0)
+    running.cancel()
+    await asyncio.wait({running})
+
+
 async def test_a_run_that_takes_long_is_seen() -> None:
     work = Work()
     keys = queue(work)

@@ -59,7 +59,11 @@ def spec(repo: str = "o/r", policy: str = "Pin", **engine: Any) -> ModelSpec:
 
 def question(given: ModelSpec, current: Revision | None = None, **more: Any) -> Question:
     return Question(**{"model": KEY, "spec": given, "current": current, "requested": None, "scope": "pool",
-                       "credentials": {}, **more})
+                       "credentials": nothing, **more})
+
+
+async def nothing() -> Mapping[str, Any]:
+    return {}
 
 
 def sources(hub: Hub, clock: Clock) -> Sources:
@@ -81,6 +85,30 @@ async def test_a_pinned_source_is_asked_once_for_all() -> None:
         later = await found.answer(question(spec(), pinned(spec())))
         assert (later.resolution.commit, later.facts, later.again) == ("c1", None, None)
     assert hub.asked == [(None, False)]
+
+
+async def test_credentials_are_read_only_to_ask_and_a_missing_one_is_no_lost_pin() -> None:
+    hub, clock, read = Hub(), Clock(), list[str]()
+    found = sources(hub, clock)
+
+    async def secret() -> Mapping[str, Any]:
+        read.append("read")
+        raise PaddockError(Code.SOURCE_UNAVAILABLE, "the Secret does not exist; create it", retry_after=60.0)
+
+    for _ in range(3):
+        answer = await found.answer(question(spec(), pinned(spec()), credentials=secret))
+        assert answer.resolution.commit == "c1"
+    assert not read, "a pass over a resolved Model reads no Secret"
+    with pytest.raises(PaddockError) as caught:
+        await found.answer(question(spec("o/other"), pinned(spec()), credentials=secret))
+    assert caught.value.retry_after == 60.0
+    with pytest.raises(PaddockError):
+        await found.answer(question(spec("o/other"), pinned(spec()), credentials=secret))
+    assert read == ["read"], "and one that is missing not at each pass"
+    assert not hub.asked
+    clock.now += 61.0
+    answer = await found.answer(question(spec("o/other"), pinned(spec())))
+    assert answer.resolution.commit == "c1"
 
 
 async def test_another_source_is_asked_anew() -> None:

@@ -150,6 +150,36 @@ async def test_what_was_under_way_at_the_end_is_done_in_the_next_run() -> None:
     running.cancel()
 
 
+async def test_who_is_woken_and_runs_out_of_patience_at_once_loses_nothing() -> None:
+    """Keys come due while others are added, all the time."""
+    work = Work()
+    keys = queue(work, workers=8)
+    running = asyncio.create_task(keys.run())
+    for number in range(300):
+        keys.add(str(number), 0.01)
+        await asyncio.sleep(0.0005)
+    await until(lambda: len(work.done) == 300 or running.done())
+    assert not running.done()
+    assert sorted(map(int, work.done)) == list(range(300))
+    running.cancel()
+    await asyncio.wait({running})
+
+
+async def test_a_worker_that_takes_a_key_leaves_the_next_one_to_somebody_else() -> None:
+    work = Work()
+    keys = queue(work, workers=3)
+    running = asyncio.create_task(keys.run())
+    await asyncio.sleep(0.01)  # all wait, for nothing yet
+    keys.add("first", 0.05)
+    keys.add("second", 0.1)
+    work.gate.clear()
+    await until(lambda: work.at_once["first"] == 1 and work.at_once["second"] == 1)
+    work.gate.set()
+    await settled(keys, work)
+    running.cancel()
+    await asyncio.wait({running})
+
+
 async def test_a_burst_is_what_waits_for_a_worker_or_was_just_taken_up() -> None:
     work = Work()
     work.gate.clear()

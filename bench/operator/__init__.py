@@ -1,0 +1,1 @@
+"""What many Models cost the operator: `python -m bench.operator` prints one JSON document (docs/bench.md)."""

@@ -12,6 +12,7 @@ import pytest
 from paddock_operator.cluster.resources import NAMESPACES, Resource
 from tests.cluster.apiserver import ApiServer
 from tests.integration.operator.kit.cluster import Cluster, Refused
+from tests.integration.operator.kit.nursery import Nursery, open_nursery
 from tests.integration.operator.kit.pods import ROOT
 from tests.integration.operator.kit.process import OperatorProcess
 from tests.integration.operator.kit.proxy import Proxy, kubeconfig_for, proxy
@@ -48,12 +49,20 @@ async def cluster(own_server: ApiServer) -> AsyncIterator[Cluster]:
 
 
 @pytest.fixture
+async def nursery() -> AsyncIterator[Nursery]:
+    """For tests that start a replica often: give it to `start`."""
+    async with open_nursery() as made:
+        yield made
+
+
+@pytest.fixture
 async def start(own_server: ApiServer, tmp_path: Path) -> AsyncIterator[Start]:
     async with contextlib.AsyncExitStack() as stack:
         token = tmp_path / "root-token"
         token.write_bytes(ROOT)
 
-        async def begin(name: str = "op-0", **environment: str) -> tuple[OperatorProcess, Proxy]:
+        async def begin(name: str = "op-0", nursery: Nursery | None = None, **environment: str
+                        ) -> tuple[OperatorProcess, Proxy]:
             between = await stack.enter_async_context(proxy(own_server.url, own_server.kubeconfig))
             kubeconfig = tmp_path / f"{name}.kubeconfig"
             kubeconfig.write_text(kubeconfig_for(between))
@@ -61,7 +70,7 @@ async def start(own_server: ApiServer, tmp_path: Path) -> AsyncIterator[Start]:
                 "PADDOCK_NAMESPACE": SYSTEM, "PADDOCK_ROOT_TOKEN_FILE": str(token),
                 "PADDOCK_RUNTIME_IMAGE": "runtime:1", "PADDOCK_KUBECONFIG": str(kubeconfig),
                 "PADDOCK_LISTEN": "127.0.0.1:0", "PADDOCK_LEASE_SECONDS": "3",
-                "PADDOCK_LEASE_RENEW_SECONDS": "1.8", "PADDOCK_LEASE_RETRY_SECONDS": "0.3"})
+                "PADDOCK_LEASE_RENEW_SECONDS": "1.8", "PADDOCK_LEASE_RETRY_SECONDS": "0.3"}, nursery)
             await process.start(**environment)
             stack.push_async_callback(_ensure_ended, process)
             return process, between

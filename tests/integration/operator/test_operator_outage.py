@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from paddock_operator.cluster.resources import MODELS, POOLS, SERVICES
 from tests.integration.operator.conftest import Start
 from tests.integration.operator.kit.cluster import Cluster, conditions, model_document, pool_document, until
 from tests.integration.operator.test_operator_leadership import leads, ready
 
 
-async def test_an_api_server_that_goes_away_and_comes_back(cluster: Cluster, start: Start) -> None:
+@pytest.mark.parametrize("seconds", [12, pytest.param(300, marks=pytest.mark.nightly)])
+async def test_an_api_server_that_goes_away_and_comes_back(cluster: Cluster, start: Start, seconds: int) -> None:
+    """Fault 8."""
     process, between = await start()
     await cluster.create(POOLS, pool_document())
     await cluster.create(MODELS, model_document("gemma-0"))
@@ -18,7 +22,7 @@ async def test_an_api_server_that_goes_away_and_comes_back(cluster: Cluster, sta
     await asyncio.sleep(2.0)
     before = await cluster.objects()
     await asyncio.to_thread(cluster.server.stop)
-    await asyncio.sleep(12.0)
+    await asyncio.sleep(seconds)
     assert process.running
     assert (await process.get("/livez"))[0] == 200
     cluster.server.start()  # in this thread: what a thread has started ends with it

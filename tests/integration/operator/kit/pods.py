@@ -28,18 +28,21 @@ GIB = 1 << 30
 
 
 class PlayedPod:
-    """`obeys`: it takes up configurations, loads what it is assigned. `refused` counts requests without the token."""
+    """`obeys`: it takes up configurations, loads what it is assigned. `at_first`: what it says of a Model that is new
+    to it. `refused` counts requests without the token."""
 
-    def __init__(self, cluster: Cluster, pool: str, ordinal: int, *, obeys: bool = True) -> None:
+    def __init__(self, cluster: Cluster, pool: str, ordinal: int, *, obeys: bool = True,
+                 at_first: Phase = Phase.CACHED) -> None:
         self.cluster = cluster
         self.pool = pool
         self.name = names.pod_name(pool, ordinal)
         self.obeys = obeys
+        self.at_first = at_first
         self.refused = 0
         self.connections = 0
         self.config: PoolConfig | None = None
         self.history: list[PoolConfig] = []
-        self._token = pool_token(ROOT, cluster.namespace, pool)
+        self.token = pool_token(ROOT, cluster.namespace, pool)
         self._epoch = f"{self.name}-{time.monotonic_ns()}"
         self._sequence = 0
         self._hash = ""
@@ -133,7 +136,7 @@ class PlayedPod:
                 self.phase(name, Phase.LOADING)
                 self.phase(name, Phase.READY, measured_bytes=100 << 20)
             elif state is None:
-                self.phase(name, Phase.CACHED)
+                self.phase(name, self.at_first, silently=self.at_first is Phase.ABSENT)
 
     def state(self) -> PodState:
         charged = sum(model.phase is Phase.READY for model in self._models.values()) * (100 << 20)
@@ -153,7 +156,7 @@ class PlayedPod:
             await asyncio.sleep(0.1)
 
     def _knows(self, request: web.Request) -> bool:
-        good = request.headers.get("Authorization") == f"Bearer {self._token}"
+        good = request.headers.get("Authorization") == f"Bearer {self.token}"
         self.refused += not good
         return good
 
@@ -189,8 +192,9 @@ async def mounted(cluster: Cluster, pool: str) -> dict[int, bytes]:
 
 
 @contextlib.asynccontextmanager
-async def playing(cluster: Cluster, pool: str, count: int, *, obeys: bool = True) -> AsyncIterator[list[PlayedPod]]:
-    pods = [PlayedPod(cluster, pool, ordinal, obeys=obeys) for ordinal in range(count)]
+async def playing(cluster: Cluster, pool: str, count: int, *, obeys: bool = True, at_first: Phase = Phase.CACHED
+                  ) -> AsyncIterator[list[PlayedPod]]:
+    pods = [PlayedPod(cluster, pool, ordinal, obeys=obeys, at_first=at_first) for ordinal in range(count)]
     try:
         for pod in pods:
             await pod.start()

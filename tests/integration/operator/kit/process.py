@@ -12,15 +12,19 @@ from typing import Any
 
 import aiohttp
 
+from tests.integration.operator.kit.nursery import Child, Nursery
+
 
 class OperatorProcess:
-    """One replica. `logs` are its lines; what is no JSON line fails the test that looks."""
+    """One replica. `logs` are its lines; what is no JSON line fails the test that looks. `nursery` spares it its
+    imports."""
 
-    def __init__(self, folder: Path, name: str, environment: dict[str, str]) -> None:
+    def __init__(self, folder: Path, name: str, environment: dict[str, str], nursery: Nursery | None = None) -> None:
         self.name = name
         self._environment = environment
         self._log = folder / f"{name}.log"
-        self._process: asyncio.subprocess.Process | None = None
+        self._nursery = nursery
+        self._process: asyncio.subprocess.Process | Child | None = None
         self._runs = 0
         self.port = 0
 
@@ -33,10 +37,14 @@ class OperatorProcess:
         """Returns at once; `port` is known when it listens."""
         self._runs += 1
         self._log = self._log.with_name(f"{self.name}-{self._runs}.log")
+        full = {**os.environ, **self._environment, "HOSTNAME": self.name, **environment}
+        if self._nursery is not None:
+            self._process = await self._nursery.start(full, self._log)
+            return
         with self._log.open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "paddock_operator", stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
-                env={**os.environ, **self._environment, "HOSTNAME": self.name, **environment})
+                env=full)
 
     async def stop(self, patience: float = 20.0) -> int:
         """By SIGTERM, as a kubelet does. Returns the exit code."""
@@ -54,6 +62,11 @@ class OperatorProcess:
     @property
     def running(self) -> bool:
         return self._process is not None and self._process.returncode is None
+
+    def command_line(self) -> str:
+        """And the environment, as anybody with the same user sees them."""
+        folder = Path("/proc", str(self.pid))
+        return "\n".join((folder / name).read_bytes().replace(b"\0", b"\n").decode() for name in ("cmdline", "environ"))
 
     def freeze(self) -> None:
         os.kill(self.pid, signal.SIGSTOP)

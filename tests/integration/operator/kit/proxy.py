@@ -34,9 +34,11 @@ class Request:
 
     @property
     def kind(self) -> str:
-        """The plural; `models/status` for a status."""
+        """The plural; `models/status` for a status; empty for what is about no kind."""
         parts = self.path.strip("/").split("/")
         parts = parts[2:] if parts[0] == "api" else parts[3:]
+        if not parts:
+            return ""
         if parts[:1] == ["namespaces"] and len(parts) > 2:
             parts = parts[2:]
         return "/".join((parts[0], *parts[2:])) if len(parts) > 2 else parts[0]
@@ -50,7 +52,8 @@ class Request:
 
 @dataclass
 class Proxy:
-    """`cut`: connections are refused or dropped. `stalled`: everything hangs, watches included."""
+    """`cut`: connections are refused or dropped. `stalled`: everything hangs, watches included. `held`: writes of this
+    kind wait on their way to the API server until `release`."""
 
     upstream: str
     trust: ssl.SSLContext
@@ -59,7 +62,10 @@ class Proxy:
     cut: bool = False
     stalled: asyncio.Event = field(default_factory=asyncio.Event)
     expired: bool = False
+    held: str | None = None
+    release: asyncio.Event = field(default_factory=asyncio.Event)
     _streams: set[asyncio.Task[Any]] = field(default_factory=set)
+    _mute: set[asyncio.Task[Any]] = field(default_factory=set)
     _session: aiohttp.ClientSession | None = None
 
     @property
@@ -76,12 +82,18 @@ class Proxy:
         for task in list(self._streams):
             task.cancel()
 
+    def mute_streams(self) -> None:
+        """The watches that there are stay open and tell nothing more; new ones do."""
+        self._mute.update(self._streams)
+
     async def handle(self, request: web.Request) -> web.StreamResponse:
         assert self._session is not None
         body = await request.read()
         record = Request(request.method, request.path, dict(request.query), time.monotonic(), _json(body))
         self.requests.append(record)
         await self._gate(request)
+        if record.method in WRITES and record.kind == self.held:
+            await self.release.wait()
         if self.expired and "watch" in request.query:
             return web.Response(text=json.dumps({"type": "ERROR", "object": {
                 "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Expired", "code": 410,
@@ -108,10 +120,12 @@ class Proxy:
             with contextlib.suppress(ConnectionResetError):  # the operator has gone
                 async for chunk in answer.content.iter_any():
                     await self._gate(request)
-                    await response.write(chunk)
+                    if task not in self._mute:
+                        await response.write(chunk)
                 await response.write_eof()
         finally:
             self._streams.discard(task)
+            self._mute.discard(task)
         return response
 
     async def _gate(self, request: web.Request) -> None:

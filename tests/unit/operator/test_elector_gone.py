@@ -15,16 +15,20 @@ async def somebody_works(*replicas: Replica) -> None:
     assert done
 
 
+def take_away(lease: Lease) -> None:
+    lease.stored = None
+
+
 async def test_a_lease_that_was_taken_away_is_not_made_anew_before_it_would_have_expired() -> None:
     lease, working = Lease(), list[str]()
     first = Replica(lease, "first", working)
     await asyncio.wait_for(first.began.wait(), 5)
     second = Replica(lease, "second", working)
     await asyncio.sleep(3 * TIMING.retry)
-    lease.stored = None
+    take_away(lease)
     taken = asyncio.get_running_loop().time()
     while working:
-        assert lease.stored is None
+        assert not lease.stored
         await asyncio.sleep(0.002)
     while lease.stored is None:
         assert working == []
@@ -41,7 +45,7 @@ async def test_who_is_stopped_after_the_lease_went_leaves_none_behind() -> None:
     first, second = Replica(lease, "first", working), Replica(lease, "second", working)
     await somebody_works(first, second)
     await asyncio.sleep(3 * TIMING.retry)
-    lease.stored = None
+    take_away(lease)
     await asyncio.sleep(3 * TIMING.retry)
     for replica in (first, second):
         await replica.stop()

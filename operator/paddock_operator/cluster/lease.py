@@ -10,6 +10,9 @@ from paddock_operator.cluster.resources import LEASES, Object
 from paddock_operator.cluster.sender import Sender
 from paddock_operator.election import Record
 
+# What others say of the object, such as that it is part of a release: a replacement without it would take it away.
+_OTHERS = ("labels", "annotations", "ownerReferences", "finalizers")
+
 
 class LeaseObject:
     def __init__(self, reader: Reader, sender: Sender, namespace: str, name: str) -> None:
@@ -17,11 +20,15 @@ class LeaseObject:
         self._sender = sender
         self._namespace = namespace
         self._name = name
+        self._last: Object = {"metadata": {}}
 
     async def read(self) -> Record | None:
         """None when there is no Lease yet. Raises ApiError."""
         found = await self._reader.get(LEASES, self._namespace, self._name)
-        return record_of(found) if found is not None else None
+        if found is None:
+            return None
+        self._last = found
+        return record_of(found)
 
     async def write(self, record: Record, *, within: float) -> Record:
         """Creates it when `record` has no version yet, else replaces that very version. Raises Conflict,
@@ -31,9 +38,17 @@ class LeaseObject:
             answer = await self._sender.send("create", LEASES, "POST", LEASES.path(self._namespace), body=document,
                                              within=within)
         else:
+            document["metadata"] |= self._of_others(record.version)
             answer = await self._sender.send("update", LEASES, "PUT", LEASES.path(self._namespace, self._name),
                                              body=document, within=within)
+        self._last = answer
         return record_of(answer)
+
+    def _of_others(self, version: str) -> Object:
+        metadata = self._last["metadata"]
+        if metadata.get("resourceVersion") != version:
+            return {}  # a conflict: somebody wrote it meanwhile
+        return {name: metadata[name] for name in _OTHERS if name in metadata}
 
 
 def record_of(document: Object) -> Record:

@@ -23,6 +23,9 @@ class Subscription:
         self._lost = False
 
     def offer(self, event: Event) -> None:
+        """Once one was lost, all are until the reader heard of it: it never sees a later one past a hole."""
+        if self._lost:
+            return
         try:
             self._queue.put_nowait(event)
         except asyncio.QueueFull:

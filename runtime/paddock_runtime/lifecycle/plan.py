@@ -22,7 +22,8 @@ def resident(unit: Unit, registry: Registry) -> Resident:
     needed = any(model in serving or model.candidate.context == unit.key for model in users)
     engine = unit.engine
     return Resident(
-        key=unit.key, weights=engine.key, state=_STATES[unit.state],
+        # a child that was killed is as good as gone: nobody has to leave for its bytes, and nothing is loaded into it
+        key=unit.key, weights=engine.key, state=State.DRAINING if engine.ending else _STATES[unit.state],
         context_bytes=unit.context_bytes, weights_bytes=engine.charged_bytes - engine.contexts_bytes,
         busy=len(unit.running), waiting=sum(len(model.queue) for model in serving),
         last_used=unit.last_used, loaded_at=unit.loaded_at,

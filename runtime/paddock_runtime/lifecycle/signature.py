@@ -5,16 +5,23 @@ from __future__ import annotations
 import os
 
 from paddock_runtime.lifecycle.targets import Target
+from paddock_runtime.store.places import siblings
 
 
-def signature_of(target: Target) -> tuple[int, ...] | None:
-    """None for a file that is not there, or of which only the store knows where it is."""
+def signature_of(target: Target) -> tuple[tuple[int, ...] | None, ...] | None:
+    """Of each of its shards, None for one that is not there. None for a file of which only the store knows where it
+    is."""
     source = target.revision.spec.source.file
     files = target.revision.resolution.files
     if source is None or (source.volume is not None and not files):
         return None
+    first = files[0] if files else source.path
+    return tuple(_seen(name) for name in (files if len(files) > 1 else siblings(first)))
+
+
+def _seen(name: str) -> tuple[int, ...] | None:
     try:
-        found = os.stat(files[0] if files else source.path)
+        found = os.stat(name)
     except (OSError, ValueError):
         return None
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

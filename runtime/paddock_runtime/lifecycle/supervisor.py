@@ -52,7 +52,8 @@ class Supervisor:
     async def start(self) -> None:
         """Begins to watch. Configurations may be applied before and after."""
         self._tasks = [asyncio.create_task(self._watcher.watch_memory(), name="watch memory"),
-                       asyncio.create_task(self._watcher.watch_time(), name="watch time")]
+                       asyncio.create_task(self._watcher.watch_time(), name="watch time"),
+                       asyncio.create_task(self._watcher.watch_files(), name="watch files")]
 
     def alive(self) -> bool:
         """Whether the loops that watch children and clocks still run: what `/livez` asks."""

@@ -46,9 +46,17 @@ class Watcher:
             last = now
             try:
                 self._tick(now)
-                await self._look_at_failed_files()
             except Exception:  # noqa: BLE001 - a watcher must not end
                 _log.exception("the children could not be checked")
+
+    async def watch_files(self) -> None:
+        """A loop of its own: a volume that hangs must not keep anybody from looking at the children."""
+        while True:
+            await asyncio.sleep(self._core.limits.tick)
+            try:
+                await self._look_at_failed_files()
+            except Exception:  # noqa: BLE001 - a watcher must not end
+                _log.exception("the files of failed Models could not be looked at")
 
     async def sample(self) -> None:
         """Measures every child, learns from it, and ends who takes too much."""

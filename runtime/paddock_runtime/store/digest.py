@@ -29,13 +29,13 @@ async def digest_of(path: Path, report: Report) -> tuple[str, Identity]:
     changed during each of three readings).
     """
     for _ in range(_ATTEMPTS):
-        before = identity_of(path)
+        before = await in_thread(identity_of, path)
         await _settle(before)
         try:
             sha256 = await _hash(path, before.size, report)
         except OSError as error:
             raise unreadable(path, error) from error
-        if identity_of(path) == before:
+        if await in_thread(identity_of, path) == before:
             return sha256, before
     raise PaddockError(Code.SOURCE_UNAVAILABLE,
                        f"{path} changes while it is read; write it elsewhere and rename it into place when it is whole",
@@ -61,16 +61,23 @@ async def feed(hasher: hashlib._Hash, descriptor: int, length: int, report: Repo
 
 
 async def _hash(path: Path, size: int, report: Report) -> str:
-    # NONBLOCK: should the path have become a named pipe, opening it must not hang.
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    opened: list[int] = []
+
+    def open_it() -> int:
+        # NONBLOCK: should the path have become a named pipe, opening it must not hang.
+        opened.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK))
+        return opened[0]
+
     try:
+        descriptor = await in_thread(open_it)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return ""  # swapped since it was looked at: the identity tells
         hasher = hashlib.sha256()
         await feed(hasher, descriptor, size, report)
         return hasher.hexdigest()
     finally:
-        os.close(descriptor)
+        for each in opened:  # also when we were cancelled while it was being opened
+            os.close(each)
 
 
 async def _settle(identity: Identity) -> None:

@@ -6,8 +6,10 @@ import asyncio
 import hashlib
 import os
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -210,6 +212,30 @@ async def test_a_missing_file_is_named(store: FileStore, tmp_path: Path) -> None
         assert error.code == Code.SOURCE_NOT_FOUND
         assert str(path) in error.message
         assert not error.permanent
+
+
+async def test_a_volume_that_hangs_hangs_no_event_loop(
+    store: FileStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: set[str] = set()
+
+    def noticed(name: str) -> Callable[..., Any]:
+        real: Callable[..., Any] = getattr(os, name)
+
+        def call(path: Any, *arguments: Any, **options: Any) -> Any:
+            if str(path) == str(tmp_path / "slow.gguf"):
+                here = threading.current_thread() is threading.main_thread()
+                asked.add(f"{name} on {'the loop' if here else 'a thread'}")
+            return real(path, *arguments, **options)
+
+        return call
+
+    (tmp_path / "slow.gguf").write_bytes(b"x" * 1000)
+    for name in ("open", "lstat", "stat"):
+        monkeypatch.setattr(os, name, noticed(name))
+    await store.ensure(Source(file=FileSource(path=str(tmp_path / "slow.gguf"))), progress=ignore)
+    assert {"open on a thread", "lstat on a thread"} <= asked
+    assert not [each for each in asked if each.endswith("the loop")]
 
 
 async def test_readers_share_one_reading(store: FileStore, weights: Path, hashed: list[Path]) -> None:

@@ -178,6 +178,7 @@ class Download:
                 if len(buffer) >= BLOCK_BYTES:
                     watch.reschedule(None)  # our disk's time is not the server's
                     await self._write(buffer)
+                    signs = _LIFE_BYTES  # the server's time begins anew
                 if signs >= _LIFE_BYTES:
                     watch.reschedule(asyncio.get_running_loop().time() + self._retries.policy.stall_seconds)
                     signs = 0

@@ -49,7 +49,11 @@ class Failure:
 def failed(error: PaddockError, *, before: Failure | None, limits: Limits, now: float) -> Failure:
     """The failure that `error` makes after `before`."""
     attempts = 1 if before is None else before.attempts + 1
-    retry_at = None if error.permanent else now + _backoff(error.code, limits).delay(attempts)
+    backoff = _backoff(error.code, limits)
+    delay = backoff.delay(attempts)
+    if error.retry_after is not None and error.retry_after > limits.source_pause:
+        delay = max(delay, min(error.retry_after, backoff.most))
+    retry_at = None if error.permanent else now + delay
     return Failure(code=error.code, message=error.message, at=now, attempts=attempts, retry_at=retry_at,
                    param=error.param)
 

@@ -37,6 +37,7 @@ class Limits:
     open_timeout: float = 120.0  # for one context
     close_grace: float = 5.0  # from closing a child's socket to SIGKILL
     load_backoff: Backoff = Backoff(first=1.0, most=300.0)
+    source_pause: float = 30.0  # a server that asks for more is left alone so long, at most as long as the backoff
     crash_backoff: Backoff = Backoff(first=1.0, most=60.0, free=2)  # who crashes now and then is reloaded at once
     oom_backoff: Backoff = Backoff(first=10.0, most=300.0)
     healthy_seconds: float = 60.0  # served so long without an accident, a Model's crashes are forgotten

@@ -61,6 +61,14 @@ def test_passing_failures_count_up_and_name_the_next_attempt() -> None:
     assert "too much (2 times in a row); it is tried again in 15 s" in error.message
 
 
+@pytest.mark.parametrize(("asked", "delay"), [(None, 1.0), (30.0, 1.0), (240.0, 240.0), (86_400.0, 300.0)])
+def test_a_server_that_wants_to_be_left_alone_for_long_is(asked: float | None, delay: float) -> None:
+    busy = PaddockError(Code.SOURCE_UNAVAILABLE, "HTTP 429", retry_after=asked)
+    failure = failed(busy, before=None, limits=LIMITS, now=100.0)
+    assert failure.retry_at == 100.0 + delay
+    assert failure.holds
+
+
 def test_permanent_failures_wait_for_a_change_and_say_no_time() -> None:
     invalid = PaddockError(Code.INVALID_MODEL_FILE, "no GGUF", param="source")
     failure = failed(invalid, before=None, limits=LIMITS, now=1.0)

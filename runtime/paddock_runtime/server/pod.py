@@ -26,6 +26,7 @@ from paddock_runtime.store import FileStore
 
 logger = logging.getLogger("paddock.server")
 
+_FOLLOW_AGAIN = 5.0  # seconds until a configuration is looked at again that could not be followed
 _CLOSE_CONNECTIONS = 5  # seconds for answers that are on their way when all work has ended
 
 
@@ -115,9 +116,16 @@ async def _end(supervisor: Supervisor, plan: Plan, stop: StopSignal) -> None:
 
 
 async def _follow(source: ConfigSource, supervisor: Supervisor) -> None:
-    """Apply what changes. What can't be used is said, and what is in force stays."""
-    async for snapshot in source.watch():
-        _apply(snapshot, supervisor)
+    """Apply what changes. What can't be used is said, and what is in force stays; no mistake of ours ends it."""
+    while True:
+        try:
+            async for snapshot in source.watch():
+                _apply(snapshot, supervisor)
+        except Exception as error:  # a pod that follows no more looks well and is deaf
+            logger.exception("the configuration could not be followed, it is looked at again")
+            supervisor.reject(supervisor.generation, f"it could not be followed: {type(error).__name__}; the log says "
+                              "more")
+        await asyncio.sleep(_FOLLOW_AGAIN)
 
 
 def _apply(snapshot: Snapshot, supervisor: Supervisor) -> None:

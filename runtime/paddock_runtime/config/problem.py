@@ -15,5 +15,6 @@ class ConfigProblem:
     message: str
 
     def __str__(self) -> str:
-        place = self.file if self.document is None else f"{self.file}, document {self.document}"
+        file = self.file.encode("utf-8", "backslashreplace").decode()  # a name may be no text; what shows it must be
+        place = file if self.document is None else f"{file}, document {self.document}"
         return ": ".join(part for part in (place, self.field, self.message) if part)

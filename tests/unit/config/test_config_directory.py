@@ -236,3 +236,10 @@ async def test_a_link_to_a_file_elsewhere_is_followed(tmp_path: Path, watching: 
     await until(watching, ["a", "e"])
     (tmp_path / "elsewhere.yaml").write_text(manifest("f"))
     await until(watching, ["a", "f"])
+
+
+def test_a_file_name_that_is_no_text_can_be_shown(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"\xff.yaml")).write_text("kind: Model")
+    error = DirectorySource(tmp_path).read().error
+    assert error is not None
+    assert error.encode().startswith(b"\\udcff.yaml, document 1: ")

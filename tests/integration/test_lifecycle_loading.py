@@ -391,6 +391,24 @@ async def test_a_removed_model_finishes_and_leaves(tmp_path: Path, tiny: Tiny) -
         assert pod.phases("a")[-3:] == ["Draining", "Unloading", "Absent"]
 
 
+async def test_a_model_that_comes_back_while_it_leaves_is_one_model(tmp_path: Path, tiny: Tiny) -> None:
+    async with running(tmp_path) as pod:
+        pod.apply(tiny_entry("a", tiny(0)))
+        stream = pod.submit("a", tokens=300)
+        await first_text(stream)
+        pod.apply()
+        assert pod.phase("a") is Phase.DRAINING
+        pod.apply(tiny_entry("a", tiny(0)))
+        assert [model.name for model in pod.supervisor.state().models] == ["a"]
+        assert pod.events("phase", "a")[-1].data["from"] == "Draining"
+        answer = await pod.ask("a")
+        assert (await collect(stream)).complete
+        assert answer.complete
+        await until(lambda: pod.phase("a") is Phase.READY)
+        assert [model.name for model in pod.supervisor.state().models] == ["a"]
+        assert pod.phases("a")[-1] == "Ready"
+
+
 async def test_drain_finishes_what_runs_and_refuses_what_comes(tmp_path: Path, tiny: Tiny) -> None:
     async with running(tmp_path) as pod:
         pod.apply(tiny_entry("a", tiny(0)), tiny_entry("b", tiny(1)))

@@ -101,6 +101,9 @@ class Registry:
 
     def add(self, entry: PoolEntry) -> Model:
         model = Model(id=entry.id, entry=entry, desired=self._target(entry.id, entry.desired))
+        for before in [each for each in self.leaving if each.id == entry.id]:
+            model.phase = before.phase  # what was told of this name last; from now on one Model speaks for it
+            self.left(before)
         self._configure(model, entry)
         self.models[model.id] = model
         return model
@@ -123,7 +126,7 @@ class Registry:
         self.leaving.add(model)
 
     def left(self, model: Model) -> None:
-        """A removed Model is out of memory: nothing of it is kept."""
+        """A removed Model is out of memory, or there is one of its name again: nothing of it is kept."""
         self.leaving.discard(model)
         self._unlink(model)
 

@@ -276,6 +276,28 @@ async def test_many_who_want_one_file_share_one_flight(hub: Hub, store: FileStor
     assert all(report[-1] == 1.0 for report in reports)
 
 
+async def test_who_names_another_place_for_the_same_file_does_not_hear_of_the_wrong_one(
+    hub: Hub, store: FileStore
+) -> None:
+    sha256 = hub.add("/right", DATA)
+    hub.always("/wrong", Behaviour(status=404, delay=0.3))
+    wrong = asyncio.ensure_future(failure(store, http(hub, "/wrong", sha256)))
+    await asyncio.sleep(0.05)
+    assert (await store.ensure(http(hub, "/right", sha256), progress=ignore)).sha256 == sha256
+    assert (await wrong).code == Code.SOURCE_NOT_FOUND
+
+
+async def test_two_places_of_one_file_are_one_download(hub: Hub, store: FileStore) -> None:
+    sha256 = hub.add("/one", DATA)
+    hub.add("/two", DATA)
+    hub.always("/one", Behaviour(rate=20_000_000))
+    hub.always("/two", Behaviour(rate=20_000_000))
+    sources = [http(hub, path, sha256) for path in ("/one", "/two")]
+    found = await asyncio.gather(*(store.ensure(source, progress=ignore) for source in sources))
+    assert len(set(found)) == 1
+    assert len(hub.seen) == 1
+
+
 async def test_one_who_leaves_does_not_cut_the_others_off(hub: Hub, store: FileStore) -> None:
     source = http(hub, "/f", hub.add("/f", DATA))
     hub.always("/f", Behaviour(rate=20_000_000))

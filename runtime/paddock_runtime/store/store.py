@@ -99,7 +99,9 @@ class FileStore:
     async def _take(self, place: Local | Remote, size: int | None, report: Report) -> Verified:
         path = self._path(place)
         if isinstance(place, Remote):
-            return await self._flights.join(str(path), lambda told: self._blobs.fetch(place, size, told), report)
+            # who names another place, or shows another token, must not hear how this one fared: the lock makes him wait
+            key = f"{path}\n{place.url}\n{place.credential}"
+            return await self._flights.join(key, lambda told: self._blobs.fetch(place, size, told), report)
         found = await self._flights.join(str(path), lambda told: self._reader.read(path, told), report)
         if place.sha256 is not None and found.sha256 != place.sha256:
             raise PaddockError(

@@ -28,6 +28,7 @@ from paddock_runtime.engine.protocol import (
     Load,
     Loaded,
     OpenContext,
+    PositionLogprobs,
     Rejected,
     Report,
     Sampling,
@@ -55,7 +56,7 @@ class Answer:
     started: Started | None = None
     rejected: Rejected | None = None
     embedded: Embedded | None = None
-    logprobs: list[object] = field(default_factory=list)
+    logprobs: list[PositionLogprobs] = field(default_factory=list)
 
     @property
     def over(self) -> bool:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from paddock_runtime.engine.llama.batching import Pending, plan
 from paddock_runtime.engine.llama.encoder import take
-from paddock_runtime.engine.llama.pace import SMALLEST, Pace
+from paddock_runtime.engine.llama.pace import SMALLEST, TILE, Pace
 
 PENDING = st.lists(
     st.builds(Pending, tokens=st.integers(1, 2000), stop=st.none() | st.integers(1, 500)), min_size=1, max_size=20)
@@ -53,7 +53,7 @@ def test_the_chunk_follows_the_speed_of_the_machine() -> None:
         for pace, speed in ((slow, 100), (fast, 100_000)):
             tokens = pace.chunk(generating=0)
             pace.observe(prompt_tokens=tokens, seconds=tokens / speed)
-    assert slow.chunk(generating=0) == SMALLEST
+    assert slow.chunk(generating=3) == SMALLEST
     assert fast.chunk(generating=0) == 512
 
 
@@ -64,7 +64,7 @@ def test_what_generating_sequences_cost_does_not_shrink_the_prompts_share() -> N
         tokens = pace.chunk(generating=16)
         pace.observe(prompt_tokens=tokens, seconds=0.12 + tokens / 640, generating=16)
     assert pace.chunk(generating=16) in (88, 96)  # 150 ms of prompts at 640 tokens a second
-    assert pace.chunk(generating=0) in (120, 128)  # 200 ms, when no stream waits for the step
+    assert pace.chunk(generating=0) in (184, 192)  # 300 ms, when no stream waits for the step
     assert pace.chunk(generating=3) in (104, 112)  # 200 ms with theirs
 
 
@@ -80,3 +80,20 @@ def test_an_embedding_batch_has_at_least_one_input_and_fits(lengths: list[int], 
     count = take(lengths, budget=budget, sequences=8, step_limit=512)
     assert 1 <= count <= 8
     assert count == 1 or sum(lengths[:count]) <= budget
+
+
+def test_it_takes_the_kind_of_step_that_is_faster_and_notices_when_that_changes() -> None:
+    """Below TILE tokens and from there on attention works differently: cells that lie scattered cost the latter."""
+    pace, kinds = Pace(most=512), list[str]()
+
+    def steps(count: int, *, small: float, large: float) -> None:
+        for _ in range(count):
+            tokens = pace.chunk(generating=3)
+            kinds.append("small" if tokens + 3 < TILE else "large")
+            speed = small if kinds[-1] == "small" else large
+            pace.observe(prompt_tokens=tokens, generating=3, seconds=tokens / speed)
+
+    steps(100, small=450, large=250)
+    assert kinds[-100:].count("small") >= 85
+    steps(100, small=350, large=650)
+    assert kinds[-60:].count("large") >= 50

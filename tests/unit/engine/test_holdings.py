@@ -43,7 +43,7 @@ class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.memory = Cells()
-        self.holdings = Holdings(self.memory, capacity=CAPACITY, sequences=IDS, anywhere=True)
+        self.holdings = Holdings(self.memory, capacity=CAPACITY, sequences=IDS, live=IDS // 2, anywhere=True)
         self.open: list[Holding] = []
 
     @rule(target=live, tokens=st.lists(st.integers(0, 1), min_size=9, max_size=40), zeros=st.integers(0, 12))
@@ -104,7 +104,7 @@ def held(holdings: Holdings, memory: Cells, tokens: list[int], computed: int) ->
 
 def test_a_prefix_that_is_being_computed_is_told_from_one_that_is_ready() -> None:
     memory = Cells()
-    holdings = Holdings(memory, capacity=CAPACITY, sequences=IDS, anywhere=True)
+    holdings = Holdings(memory, capacity=CAPACITY, sequences=IDS, live=IDS // 2, anywhere=True)
     holder = held(holdings, memory, list(range(100)), 30)
     match = holdings.match("s", [*range(80), 999, 998])
     assert (match.ready, match.coming, match.holder) == (30, 80, holder)
@@ -112,7 +112,7 @@ def test_a_prefix_that_is_being_computed_is_told_from_one_that_is_ready() -> Non
 
 def test_recurrent_states_are_taken_only_where_they_end() -> None:
     memory = Cells()
-    holdings = Holdings(memory, capacity=CAPACITY, sequences=IDS, anywhere=False)
+    holdings = Holdings(memory, capacity=CAPACITY, sequences=IDS, live=IDS // 2, anywhere=False)
     holder = held(holdings, memory, list(range(50)), 50)
     assert holdings.match("s", [*range(40), 999]).ready == 0
     assert holdings.match("s", [*range(50), 999]).ready == 50
@@ -123,7 +123,7 @@ def test_recurrent_states_are_taken_only_where_they_end() -> None:
 
 def test_the_least_recently_used_goes_first() -> None:
     memory = Cells()
-    holdings = Holdings(memory, capacity=CAPACITY, sequences=IDS, anywhere=True)
+    holdings = Holdings(memory, capacity=CAPACITY, sequences=IDS, live=IDS // 2, anywhere=True)
     first = held(holdings, memory, [1] * 20, 20)
     second = held(holdings, memory, [2] * 20, 20)
     holdings.retire(first, keep=True)

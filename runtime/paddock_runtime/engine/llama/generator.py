@@ -40,7 +40,7 @@ class Generator:
         self._parallel = shape.parallel
         self.holdings = Holdings(
             context, capacity=sys.maxsize if kind == "recurrent" else shape.cache_tokens, sequences=shape.sequences,
-            anywhere=kind in ("full", "sliding"))
+            live=shape.parallel, anywhere=kind in ("full", "sliding"))
         self.pace = Pace(most=shape.step_tokens)
         self._waiting: deque[Sequence] = deque()
         self._live: list[Sequence] = []  # oldest first

@@ -62,12 +62,18 @@ class Match:
 
 class Holdings:
     """`capacity` in cells, `sequences` in ids. With `anywhere` a fork may happen at any computed position (full
-    attention); without it only where a holding ends exactly (recurrent state can't be rolled back)."""
+    attention); without it only where a holding ends exactly (recurrent state can't be rolled back).
 
-    def __init__(self, memory: SequenceMemory, *, capacity: int, sequences: int, anywhere: bool) -> None:
+    Ids for `live` holdings are kept free of idle ones. Were those to go only when their id is wanted, they would go one
+    by one out of the middle of others, and llama.cpp fills such holes first: cells of a prompt that lie scattered cost
+    its attention twice and more.
+    """
+
+    def __init__(self, memory: SequenceMemory, *, capacity: int, sequences: int, live: int, anywhere: bool) -> None:
         self._memory = memory
         self.capacity = capacity
         self.anywhere = anywhere
+        self._most_idle = max(sequences - live, sequences // 4)
         self.used = 0
         self.evictions = 0
         self._tree: PrefixTree[Holding] = PrefixTree()
@@ -132,8 +138,7 @@ class Holdings:
             return
         kept = Holding(sequence, live.salt, live.tokens[: live.computed], live=False, last_used=self._tick())
         self._fork(live, kept, live.computed)
-        self._tree.insert(kept, kept.salt, kept.tokens)
-        self._idle[kept] = None
+        self._keep(kept)
 
     def _fork(self, source: Holding, target: Holding, end: int) -> None:
         self._memory.copy_sequence(source.sequence, target.sequence, end)
@@ -175,8 +180,14 @@ class Holdings:
         holding.live = False
         del holding.tokens[holding.computed :]
         holding.last_used = self._tick()
+        self._keep(holding)
+
+    def _keep(self, holding: Holding) -> None:
+        """As an idle one, the last to go."""
         self._tree.insert(holding, holding.salt, holding.tokens)
         self._idle[holding] = None
+        while len(self._idle) > self._most_idle:
+            self.evict()
 
     def release(self, holding: Holding) -> None:
         """Free the id, and the cells that nobody else shares."""

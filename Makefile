@@ -39,7 +39,7 @@ api-server:
 
 .PHONY: test
 test: install-dev api-server ## Unit tests, then integration tests with a real engine (PYTEST_ARGS= adds options)
-	@$(PYTEST) tests/unit tests/integration --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
+	@scripts/test $(PYTEST_ARGS)
 
 .PHONY: test-unit
 test-unit: install-dev api-server ## Only the fast tests

@@ -45,15 +45,16 @@ async def no_check(revision: Revision) -> None:
 
 
 class Fetcher:
-    """What somebody waits for starts at once; the rest, `concurrent` at a time.
+    """What somebody waits for starts at once; the rest, `concurrent` at a time. What is here already stands in a line
+    of its own, or it would wait for others' downloads.
 
     `check` raises PaddockError for what is wrong with a revision beside its files. What needs more than `memory_bytes`
     is not even fetched."""
 
     def __init__(self, owner: Files, store: Store, *, concurrent: int, memory_bytes: int, check: Check) -> None:
         self._owner, self._store, self._memory_bytes, self._check = owner, store, memory_bytes, check
-        self._background = asyncio.Semaphore(concurrent)
-        self._flights: dict[Target, asyncio.Task[None]] = {}
+        self._background, self._looks = asyncio.Semaphore(concurrent), asyncio.Semaphore(concurrent)
+        self._flights: dict[Target, asyncio.Task[object]] = {}
 
     def start(self, target: Target, *, urgent: bool) -> None:
         """Begins, unless it is under way. An urgent call does not wait in the line of the others."""
@@ -67,7 +68,7 @@ class Fetcher:
     def look(self, target: Target) -> None:
         """Prepares what is here already; fetches nothing."""
         if target not in self._flights:
-            self._begin(target, self._look(target))
+            self._begin(target, self._take_what_is_here(target))
 
     def stop(self, target: Target) -> None:
         """Nobody wants it any more."""
@@ -80,25 +81,29 @@ class Fetcher:
             flight.cancel()
         await asyncio.gather(*flights, return_exceptions=True)
 
-    def _begin(self, target: Target, work: Coroutine[Any, Any, None]) -> None:
+    def _begin(self, target: Target, work: Coroutine[Any, Any, object]) -> None:
         task = asyncio.create_task(work, name=f"fetch {target.model}")
         self._flights[target] = task
         task.add_done_callback(lambda done: self._done(target, done))
 
-    def _done(self, target: Target, task: asyncio.Task[None]) -> None:
+    def _done(self, target: Target, task: asyncio.Task[object]) -> None:
         if self._flights.get(target) is task:
             del self._flights[target]
 
     async def _in_turn(self, target: Target) -> None:
+        if await self._take_what_is_here(target):
+            return
         async with self._background:
             await self._fetch(target)
 
-    async def _look(self, target: Target) -> None:
-        async with self._background:
+    async def _take_what_is_here(self, target: Target) -> bool:
+        """Whether it was here."""
+        async with self._looks:
             source, resolution = target.revision.spec.source, target.revision.resolution
             found = await asyncio.to_thread(self._store.present, source, resolution.files, digests(target.revision))
             if found is not None:
                 await self._fetch(target)
+            return found is not None
 
     async def _fetch(self, target: Target) -> None:
         target.fetching, target.progress = True, None

@@ -50,8 +50,8 @@ class Metrics:
         self._refusals = self._counter("refusals", "Requests refused by the lifecycle.", "code")
         self._crashes = Counter("paddock_engine_ends", "Engine processes that ended, by reason.", ["reason"],
                                 registry=self.registry)
-        self._phase = Gauge("paddock_model_phase", "1 for the phase that a Model is in.", ["model", "phase"],
-                            registry=self.registry)
+        self._phase = Gauge("paddock_model_phase", "1 for the phase that a Model is in; Absent has no series.",
+                            ["model", "phase"], registry=self.registry)
         self._memory = Gauge("paddock_memory_bytes", "Memory of the engines: charged, measured (PSS), budget.",
                              ["kind"], registry=self.registry)
         self._meters: dict[str, ModelMeters] = {}
@@ -93,9 +93,12 @@ class Metrics:
         return generate_latest(self.registry)
 
     def _moved(self, model: str, to: str, reason: str, now: float) -> None:
-        before = self._phases.get(model)
+        before = self._phases.pop(model, None)
         if before is not None:
             self._phase.remove(model, before)
+        if to == Phase.ABSENT:  # as before its first phase; else whoever was removed would have one for ever
+            self._loading_since.pop(model, None)
+            return
         self._phase.labels(model, to).set(1)
         self._phases[model] = to
         if to == Phase.LOADING:

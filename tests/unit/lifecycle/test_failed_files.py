@@ -6,7 +6,7 @@ import asyncio
 import threading
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
@@ -51,7 +51,7 @@ async def test_a_disk_that_hangs_keeps_nobody_from_watching_the_children(monkeyp
     target.fail(PaddockError(Code.SOURCE_NOT_FOUND, "not there"), limits=Limits(), now=0.0)
     asked, released = threading.Event(), threading.Event()
 
-    def hang(_: Target) -> Any:
+    def hang(_: Target) -> None:
         asked.set()
         released.wait(90)
 

@@ -228,6 +228,18 @@ async def test_metrics_follow_requests_and_the_bus() -> None:
     assert 'phase="Loading"' not in text
 
 
+async def test_a_model_that_was_removed_has_no_phase_for_ever() -> None:
+    service = ScriptedService()
+    app = make_app(service)
+    for number in range(100):
+        for before, to in (("Absent", "Fetching"), ("Fetching", "Cached"), ("Cached", "Absent")):
+            service.bus.publish(EventType.PHASE, model=f"default/m{number}", **{"from": before, "to": to})
+    service.bus.publish(EventType.PHASE, model=str(GEMMA), **{"from": "Absent", "to": "Cached"})
+    lines = (await call(app, "GET", "/metrics")).body.decode().splitlines()
+    assert [line for line in lines if line.startswith("paddock_model_phase{")] == [
+        'paddock_model_phase{model="default/gemma",phase="Cached"} 1.0']
+
+
 # --- input 15: logs ------------------------------------------------------------------------------
 
 

@@ -71,7 +71,7 @@ class Metrics:
         self._watch = self._gauge("watch_connected", "1 while the API server answers.", "kind")
         self._lists = self._gauge("watch_lists", "Complete lists taken since the start.", "kind")
         self._known = self._gauge("models", "Models that are known.")
-        self._bodies = self._gauge("body_bytes", "Bytes of requests that wait.")
+        self._bodies = self._gauge("body_bytes", "Bytes of requests that come in or wait.")
         self._connections = self._gauge("connections", "Connections of clients.")
 
     # --- the request path; `model` is the name of one that was resolved, or UNKNOWN

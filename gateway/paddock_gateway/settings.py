@@ -130,7 +130,7 @@ class Settings:
         "Largest body of a request; a larger one gets 413.")] = 8 << 20
     body_memory: Annotated[int, _From(
         "PADDOCK_BODY_MEMORY_BYTES", _integer(1 << 20, 64 << 30),
-        "Memory for the bodies of requests that wait; beyond it the next gets 429.")] = 256 << 20
+        "Memory for the bodies of requests that come in or wait; beyond it the next gets 429.")] = 256 << 20
     max_connections: Annotated[int, _From(
         "PADDOCK_MAX_CONNECTIONS", _integer(1, 1_000_000),
         "Connections of clients; further ones are closed.")] = 8192

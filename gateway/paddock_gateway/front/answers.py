@@ -43,12 +43,13 @@ async def answer_error(send: ASGISendCallable, error: PaddockError, headers: Ite
 
 def error_body(refusal: Refusal) -> dict[str, Any]:
     """As OpenAI's clients read it. A code that only a newer pod knows is passed on as it is."""
+    wait = wait_of(refusal)
     try:
-        return PaddockError(Code(refusal.code), refusal.message, param=refusal.param,
-                            retry_after=wait_of(refusal)).body()
+        return PaddockError(Code(refusal.code), refusal.message, param=refusal.param, retry_after=wait).body()
     except ValueError:
         kind = "server_error" if refusal.status >= 500 else "invalid_request_error"
-        return {"error": {"message": refusal.message, "type": kind, "param": refusal.param, "code": refusal.code}}
+        error = {"message": refusal.message, "type": kind, "param": refusal.param, "code": refusal.code}
+        return {"error": error if wait is None else {**error, "retry_after": wait}}
 
 
 def retry_headers(refusal: Refusal) -> list[Header]:

@@ -48,25 +48,32 @@ class Inference:
         self._world, self._traffic, self._seeker = world, traffic, seeker
         self._metrics, self._settings = metrics, settings
         self.running: set[Exchange] = set()
+        self._was_cut = False
 
     async def serve(self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable, record: Record,
                     grant: Grant) -> None:
         """Raises PaddockError or GaveUp before anything was sent; Left, Stalled."""
         settings = self._settings
-        body = await read_body(scope, receive, limit=settings.max_body, seconds=settings.body_timeout)
+        with self._traffic.reading() as take:
+            body = await read_body(scope, receive, limit=settings.max_body, seconds=settings.body_timeout, take=take)
         record.body_read = True
+        if self._was_cut:
+            raise PaddockError(Code.DRAINING, "This gateway ends: send the request again.", retry_after=1.0)
         words = find_words(body)
         model = self._world.snapshot.names.resolve(words.model, grant.namespaces)
         record.model = str(model)
         ticket = self._traffic.enter(model, places=self._places(model), body=len(body))
         try:
             ask = self._ask(scope["path"], model, body, words, record, grant)
+            del body  # the one that may be sent is `ask`'s, which lets go of it
             delivery = Delivery(send, connection_of(scope), record, stall=settings.stall)
             await unless_gone(receive, self._exchange(ask, ticket, delivery, record))
         finally:
             ticket.close()
 
     def cut_all(self) -> None:
+        """Also of requests whose bodies are still coming in: they are told so when they are here."""
+        self._was_cut = True
         for exchange in list(self.running):
             exchange.cut()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from itertools import accumulate
 from typing import Any, NamedTuple, NoReturn
 
@@ -16,7 +16,8 @@ from paddock_api.errors import Code, PaddockError
 MAX_DEPTH = 128  # what pods take too
 _MAX_BRACKETS = 200_000
 
-_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+# A string without an end is one too: else each quote in it would be looked at as the begin of another, to the end.
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"{}[]"))
 _STEP = {ord("{"): 1, ord("["): 1, ord("}"): -1, ord("]"): -1}
 
@@ -63,8 +64,11 @@ def find_words(body: bytes) -> Words:
     return Words(model, bool(stream))
 
 
-async def read_body(scope: Scope, receive: ASGIReceiveCallable, *, limit: int, seconds: float) -> bytes:
-    """Raises PaddockError BODY_TOO_LARGE as soon as `limit` bytes are passed, CLIENT_STALLED when it is not here in
+async def read_body(scope: Scope, receive: ASGIReceiveCallable, *, limit: int, seconds: float,
+                    take: Callable[[int], None]) -> bytes:
+    """`take` hears of the size of each piece, and may refuse it.
+
+    Raises PaddockError BODY_TOO_LARGE as soon as `limit` bytes are passed, CLIENT_STALLED when it is not here in
     `seconds`, UNSUPPORTED when it is encoded; Left."""
     headers = dict(scope["headers"])  # type: ignore[typeddict-item]  # the scope of a websocket is not served
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
@@ -74,7 +78,7 @@ async def read_body(scope: Scope, receive: ASGIReceiveCallable, *, limit: int, s
         raise _too_large(limit)
     try:
         async with asyncio.timeout(seconds):
-            return await _read(receive, limit)
+            return await _read(receive, limit, take)
     except TimeoutError:
         raise PaddockError(Code.CLIENT_STALLED, f"The request's body did not arrive in {seconds:g} s.") from None
 
@@ -107,7 +111,7 @@ async def _gone(receive: ASGIReceiveCallable) -> None:
         pass
 
 
-async def _read(receive: ASGIReceiveCallable, limit: int) -> bytes:
+async def _read(receive: ASGIReceiveCallable, limit: int, take: Callable[[int], None]) -> bytes:
     parts: list[bytes] = []
     size = 0
     while True:
@@ -117,6 +121,7 @@ async def _read(receive: ASGIReceiveCallable, limit: int) -> bytes:
         size += len(message["body"])
         if size > limit:
             raise _too_large(limit)
+        take(len(message["body"]))
         parts.append(message["body"])
         if not message["more_body"]:
             return b"".join(parts)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from paddock_api.errors import Code, PaddockError
@@ -46,9 +47,26 @@ class Traffic:
             raise _full(f"{self._waiting[model]} requests already wait for {model}")
         if self.total >= self._max_requests:
             raise _full(f"{self.total} requests are already on their way through this gateway")
-        if self.body_bytes + body > self._body_memory:
-            raise _full(f"the requests that wait already hold {self.body_bytes >> 20} MiB of this gateway")
+        self._room_for(body)
         return Ticket(self, model, body)
+
+    @contextmanager
+    def reading(self) -> Iterator[Callable[[int], None]]:
+        """While a body comes in: call what this gives with the size of each piece, which is held until the end.
+
+        The call raises PaddockError QUEUE_FULL."""
+        held = 0
+
+        def take(size: int) -> None:
+            nonlocal held
+            self._room_for(size)
+            held += size
+            self.body_bytes += size
+
+        try:
+            yield take
+        finally:
+            self.body_bytes -= held
 
     def loads(self, model: ModelId, keys: Mapping[str, PodKey]) -> dict[str, Load]:
         """By pod name, for pods that have something of ours."""
@@ -67,6 +85,10 @@ class Traffic:
         for model in [each for each in self._last if each not in known]:
             if not self._waiting[model] and not self._answering[model]:
                 del self._last[model], self._waiting[model], self._answering[model]
+
+    def _room_for(self, body: int) -> None:
+        if self.body_bytes + body > self._body_memory:
+            raise _full(f"the requests that wait already hold {self.body_bytes >> 20} MiB of this gateway")
 
     # --- for tickets
 

@@ -58,6 +58,14 @@ def test_other_bodies_are_refused_with_the_remedy(body: bytes, said: str) -> Non
     assert time.monotonic() - began < 5
 
 
+def test_a_string_without_an_end_is_looked_through_once() -> None:
+    """Each of its quotes could be taken for the begin of another: 100,000 of them would take minutes."""
+    began = time.monotonic()
+    with pytest.raises(PaddockError):
+        find_words(b'{"model":"a","x":' + b"[" * 129 + b'"' + b'\\"' * 100_000)
+    assert time.monotonic() - began < 5
+
+
 def test_brackets_in_strings_are_no_depth() -> None:
     text = "[{" * 1000 + '\\" \\\\'
     assert find_words(json.dumps({"model": "a", "messages": [{"content": text}]}).encode()) == Words("a", False)
@@ -136,7 +144,12 @@ def test_waits_are_whole_seconds_and_never_none() -> None:
 
 def test_a_code_of_a_newer_pod_is_passed_on() -> None:
     refusal = Refusal(verdict=Verdict.FINAL, status=503, code="brand_new", message="why")
-    assert error_body(refusal)["error"]["code"] == "brand_new"
+    error = error_body(refusal)["error"]
+    assert (error["code"], error["type"]) == ("brand_new", "server_error")
+    assert error["retry_after"], "a stream has no header that says it"
+    plain = Refusal(verdict=Verdict.FINAL, status=422, code="brand_new", message="why")
+    assert error_body(plain) == {"error": {
+        "message": "why", "type": "invalid_request_error", "param": None, "code": "brand_new"}}
 
 
 # --- models

@@ -72,7 +72,7 @@ class Gateway:
         self.discovery = Discovery(self.api, self.world, settings.default_pool)
         seeker = Seeker(self.world, self.followers, Upstream(self.session, tokens), self.traffic, self.meters)
         self.inference = Inference(self.world, self.traffic, seeker, self.meters, settings)
-        self.application = Application(self.world, self.keys, self.inference, self.meters)
+        self.application = Application(self.world, self.keys, self.inference, self.meters, stall=settings.stall)
         self.world.on_models(self._forget)
         self._was_ready = False
         self._synced_at: float | None = None

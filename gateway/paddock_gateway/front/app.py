@@ -21,7 +21,7 @@ from paddock_gateway.access.keys import Grant
 from paddock_gateway.fleet.world import World
 from paddock_gateway.front.answers import Header, answer_error, answer_json, answer_refusal
 from paddock_gateway.front.catalog import find_model, list_models
-from paddock_gateway.front.connection import Stalled, connection_of
+from paddock_gateway.front.connection import Connection, Stalled, connection_of
 from paddock_gateway.front.inference import PATHS, Inference
 from paddock_gateway.front.reading import Left
 from paddock_gateway.front.record import CLIENT_LEFT, Record, endpoint_of, request_id_of
@@ -38,8 +38,9 @@ _MODELS = "/v1/models"
 class Application:
     """The public port. `closed`: new requests are turned away, for the gateway ends."""
 
-    def __init__(self, world: World, keys: KeyFolder, inference: Inference, metrics: Metrics) -> None:
+    def __init__(self, world: World, keys: KeyFolder, inference: Inference, metrics: Metrics, *, stall: float) -> None:
         self._world, self._keys, self._inference, self._metrics = world, keys, inference, metrics
+        self._stall = stall
         self.closed = False
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
@@ -47,9 +48,12 @@ class Application:
             return
         headers = cast(list[Header], scope["headers"])
         record = Record(request_id=request_id_of(headers), endpoint=endpoint_of(scope["path"]))
-        labelled = _labelled(send, record, expects=any(name == b"expect" for name, _ in headers))
+        patient = _patient(send, connection_of(scope), self._stall)
+        labelled = _labelled(patient, record, expects=any(name == b"expect" for name, _ in headers))
         try:
             await self._answer(scope, receive, labelled, record)
+        except Stalled:
+            record.status, record.code = CLIENT_LEFT, Code.CLIENT_STALLED.value
         except asyncio.CancelledError:
             record.code = Code.DRAINING.value
             connection_of(scope).abort()
@@ -64,7 +68,7 @@ class Application:
         except Left:
             record.status, record.code = CLIENT_LEFT, "client_left"
         except Stalled:
-            record.status, record.code = CLIENT_LEFT, Code.CLIENT_STALLED.value
+            raise
         except (PaddockError, GaveUp) as error:
             refusal = error.refusal if isinstance(error, GaveUp) else refused(error)
             record.code, record.pod = refusal.code, refusal.pod or record.pod
@@ -128,6 +132,23 @@ class Application:
             "key": record.key,
             "client": scope["client"][0] if scope["client"] else None,
         })
+
+
+def _patient(send: ASGISendCallable, connection: Connection, stall: float) -> ASGISendCallable:
+    """`send` for an answer's begin and end, which waits for a client that takes nothing no longer than `stall`.
+
+    Raises Stalled, with the connection aborted."""
+
+    async def patient(message: ASGISendEvent) -> None:
+        if message["type"] != "http.response.body" or not message["more_body"]:
+            try:
+                await connection.writable(stall)
+            except Stalled:
+                connection.abort()
+                raise
+        await send(message)
+
+    return patient
 
 
 def _labelled(send: ASGISendCallable, record: Record, *, expects: bool) -> ASGISendCallable:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol, cast
 
 import msgspec
+from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
@@ -85,8 +86,10 @@ class GatewayProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=HIGH_WATER, low=LOW_WATER)
         self._connection = SocketConnection(transport, self.flow)
-        self._in_head, self._head_bytes = True, 0
+        self._in_head = True
+        self._head_bytes = 0  # since the last end of a head or piece of a body: those of heads, and of trailers
         self._patience: asyncio.TimerHandle | None = None
+        self._begun: RequestResponseCycle | None = None
         if len(self.connections) > self.bounds.connections:
             transport.close()
             return
@@ -95,17 +98,29 @@ class GatewayProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_patience()
         super().connection_lost(exc)
+        if (begun := self._begun) is not None and not begun.response_complete:
+            # uvicorn tells the last request that came, which is not the one that is served if more were sent ahead
+            begun.disconnected = True
+            begun.message_event.set()
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
-        if self._in_head:
-            self._head_bytes += len(data)
+        self._head_bytes += len(data)
         super().data_received(data)
-        if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
+        if self._head_bytes > MAX_HEAD_BYTES:
             self._refuse(_HTTP_431, f"The request's head is larger than {MAX_HEAD_BYTES} bytes.")
         elif (cycle := self._current) is None or cycle.response_complete:
             self._be_patient()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Trailers are dropped: what comes after a body was in no check of the head."""
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        self._head_bytes = 0
+        super().on_body(body)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -121,6 +136,23 @@ class GatewayProtocol(HttpToolsProtocol):
         self._stop_patience()
         super().on_headers_complete()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._begun = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._close()
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        if self.transport.is_closing():
+            self._close()
+
+    def timeout_keep_alive_handler(self) -> None:
+        self._out_of_patience()
+
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self._in_head = True
@@ -131,7 +163,7 @@ class GatewayProtocol(HttpToolsProtocol):
     def _refuse(self, line: bytes, message: str) -> None:
         if self.transport.is_closing():
             return
-        cycle = self._current
+        cycle = self._begun
         if cycle is not None and cycle.response_started and not cycle.response_complete:
             self._connection.abort()  # an answer may be half sent: nothing can be said any more
             return
@@ -140,7 +172,7 @@ class GatewayProtocol(HttpToolsProtocol):
             line, b"content-type: application/json\r\nconnection: close\r\n",
             b"content-length: %d\r\n\r\n" % len(body), body,
         ]))
-        self.transport.close()
+        self._close()
 
     def _be_patient(self) -> None:
         """A request's head must be complete in time, however the bytes trickle in."""
@@ -162,7 +194,13 @@ class GatewayProtocol(HttpToolsProtocol):
     def _out_of_patience(self) -> None:
         self._patience = None
         if not self.transport.is_closing():
-            self.transport.close()
+            self._close()
+
+    def _close(self) -> None:
+        """What is buffered still goes out, but for no longer than a head may take: some take nothing, for ever."""
+        self.transport.close()
+        self._stop_patience()
+        self._patience = self.loop.call_later(self.bounds.head_seconds, self._connection.abort)
 
 
 def head_fault(headers: Iterable[tuple[bytes, bytes]]) -> str | None:

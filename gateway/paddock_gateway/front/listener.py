@@ -13,12 +13,15 @@ from paddock_gateway.front.connection import SOCKET_SEND_BUFFER, Bounds, Gateway
 from paddock_gateway.settings import Address
 
 KEEP_ALIVE_SECONDS = 75
+# A client whose machine is gone says nothing of it: while its request waits, only the kernel can ask.
+_PROBES = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
 
 def bind(address: Address) -> socket.socket:
     """A listening socket, so that a taken port is known before anything is started. Raises OSError.
 
-    Accepted connections inherit the small send buffer: a slow reader is noticed after kilobytes, not megabytes.
+    Accepted connections inherit the small send buffer: a slow reader is noticed after kilobytes, not megabytes; and the
+    probes that notice a client that is gone without a word.
     """
     family, kind, protocol, _, place = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM,
                                                           flags=socket.AI_PASSIVE)[0]
@@ -26,6 +29,10 @@ def bind(address: Address) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_SEND_BUFFER)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _PROBES.items():
+            if hasattr(socket, name):
+                listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
         listener.bind(place)
         listener.listen(2048)
     except OSError:

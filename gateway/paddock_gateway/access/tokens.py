@@ -17,13 +17,14 @@ class Tokens:
     def __init__(self, path: Path) -> None:
         """Raises OSError, or ValueError when the file holds no usable token."""
         self._path = path
-        self._root = root_token(path.read_bytes())
-        self._known: dict[PoolId, str] = {}
+        # Together, since `refresh` runs in another thread: no token is ever kept under another root than its own.
+        self._known: tuple[bytes, dict[PoolId, str]] = (root_token(path.read_bytes()), {})
 
     def of(self, pool: PoolId) -> str:
-        token = self._known.get(pool)
+        root, tokens = self._known
+        token = tokens.get(pool)
         if token is None:
-            token = self._known[pool] = pool_token(self._root, pool.namespace, pool.name)
+            token = tokens[pool] = pool_token(root, pool.namespace, pool.name)
         return token
 
     def refresh(self) -> None:
@@ -32,7 +33,6 @@ class Tokens:
         except (OSError, ValueError) as error:
             logger.error("the root token can't be read, the last one stays in force: %s", error)
             return
-        if root != self._root:
-            self._root = root
-            self._known.clear()
+        if root != self._known[0]:
+            self._known = (root, {})
             logger.info("the root token has changed")

@@ -61,10 +61,13 @@ class KubernetesApi:
     @asynccontextmanager
     async def _open(self, path: str, query: dict[str, str],
                     limits: aiohttp.ClientTimeout) -> AsyncIterator[aiohttp.ClientResponse]:
-        client = await self._connected()
-        method, url, headers, *_ = await client.param_serialize(
-            "GET", path, query_params=list(query.items()), header_params={"Accept": "application/json"},
-            auth_settings=["BearerToken"])
+        try:
+            client = await self._connected()
+            method, url, headers, *_ = await client.param_serialize(
+                "GET", path, query_params=list(query.items()), header_params={"Accept": "application/json"},
+                auth_settings=["BearerToken"])
+        except config.ConfigException as error:  # the file of an account may be there, or whole, a moment later
+            raise OSError(f"the account for the API server can't be used: {error}") from error
         answer = await client.call_api(method, url, headers, _request_timeout=limits)
         response = answer.response
         try:

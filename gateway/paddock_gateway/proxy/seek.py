@@ -172,7 +172,7 @@ class Seeker:
             raise GaveUp(last)
         if pods and all((pod.name, pod.life, pod.config_generation) in search.no_fit for pod in pods):
             raise GaveUp(_no_fit(list(search.no_fit.values())))
-        ends = [until for _, until in search.out.values() if until > now]
+        ends = [until for _, until in search.out.values() if now < until < math.inf]
         soonest = min(ends, default=now)
         if now >= search.ask.hold_until or (pods and soonest > search.ask.hold_until):
             raise GaveUp(_told(last, soonest - now) or self._expired(model, last))

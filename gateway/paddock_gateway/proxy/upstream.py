@@ -110,7 +110,7 @@ class Upstream:
 
 async def _begun(response: aiohttp.ClientResponse, ask: Ask, pod: Pod) -> Opened | Refusal:
     if response.status != 200:
-        body = await response.content.read(_MAX_ERROR_BYTES)
+        body = await _error_body(response.content)
         return read_refusal(response.status, body, retry_after=_seconds(response.headers.get("Retry-After")),
                             should_retry=response.headers.get("x-should-retry") != "false", pod=pod.name)
     if response.content_type != "text/event-stream":
@@ -126,6 +126,14 @@ async def _begun(response: aiohttp.ClientResponse, ask: Ask, pod: Pod) -> Opened
     if preamble.first.startswith(b'{"error"') and (refusal := read_error_event(preamble.first, pod.name)):
         return refusal
     return Opened(response=response, pod=pod, first=preamble.rest, streamed=True)
+
+
+async def _error_body(content: aiohttp.StreamReader) -> bytes:
+    """All of it, however many pieces it comes in, up to a bound."""
+    body = b""
+    while len(body) < _MAX_ERROR_BYTES and (piece := await content.read(_MAX_ERROR_BYTES - len(body))):
+        body += piece
+    return body
 
 
 def _unreachable(pod: Pod, verdict: Verdict, error: Exception | None) -> Refusal:

@@ -219,6 +219,20 @@ async def test_a_full_queue_may_be_passed_on_to_a_pod_that_has_the_model() -> No
     assert (refusal.status, refusal.code, refusal.retry_after) == (429, "queue_full", 3)
 
 
+async def test_a_pod_whose_queue_was_full_is_no_reason_to_wait_for_ever() -> None:
+    pool = Scripted(model(), pods=2)
+    for name in pool.names:
+        pool.holds(name, Phase.READY)
+    pool.world.settle()
+    pool.answers[pool.names[0]] = [no(Code.QUEUE_FULL, retry_after=3)]
+    pool.answers[pool.names[1]] = [no(Code.DISK_FULL, retry_after=0.1)]
+    giving_up = asyncio.create_task(pool.gives_up(hold=0.3))
+    await until(lambda: len(pool.asked) == 2)
+    pool.world.drop_view(PodKey(POOL, pool.names[1]))
+    refusal = await giving_up
+    assert (refusal.status, refusal.code, refusal.retry_after) == (503, "disk_full", 0.1)
+
+
 async def test_a_passing_fault_moves_on_then_comes_back() -> None:
     pool = Scripted(model())
     pool.answers[pool.names[0]] = [no(Code.DISK_FULL, retry_after=0.05), yes]

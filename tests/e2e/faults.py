@@ -12,16 +12,20 @@ from typing import Any
 from tests.cluster import containers, lifecycle
 
 _API_SERVER = "kube-apiserver"
+# Elsewhere these lose their own Leases and begin anew. Here they have none, and what they remember from before would
+# be wrong: the node's last sign of life is an outage ago, so they would take all pods out of their Services.
+_LED_BY_LEASE = ("kube-controller-manager", "kube-scheduler")
 
 
 @contextmanager
 def no_api_server() -> Iterator[None]:
     """Connections to it are refused; what it stored is there again afterwards."""
-    lifecycle.daemons.stop(_API_SERVER)
+    lifecycle.daemons.stop(*_LED_BY_LEASE, _API_SERVER)
     try:
         yield
     finally:
-        lifecycle.restart(_API_SERVER)
+        for name in (_API_SERVER, *_LED_BY_LEASE):
+            lifecycle.restart(name)
 
 
 @contextmanager

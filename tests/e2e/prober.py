@@ -1,9 +1,9 @@
 """Runs inside of the cluster: makes the requests of its argument over and over, each in a loop of its own.
 
 The argument is a JSON list as in agent.py; `every` is the time from the end of one to the next, `after` that before
-the first one, in seconds. Each answer is one line on standard output, which the pod's log keeps: {"request": its place
-in the list, "seconds", "fault"}, where `fault` is empty if all was well. It never ends by itself, and needs nothing of
-the API server.
+the first one, in seconds. Each answer is one line on standard output, which the pod's log keeps: {"at": when,
+"request": its place in the list, "seconds", "fault"}, where `fault` is empty if all was well. It never ends by itself,
+and needs nothing of the API server.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
 from typing import Any
 
 import httpx
@@ -28,8 +29,8 @@ async def _over_and_over(client: httpx.AsyncClient, number: int, asked: dict[str
     await asyncio.sleep(asked.get("after", 0.0))
     while True:
         answer = await ask(client, asked)
-        told = {"request": number, "seconds": round(answer["seconds"], 3), "fault": fault(answer)}
-        print(json.dumps(told), flush=True)
+        told = {"at": time.strftime("%T"), "request": number, "seconds": round(answer["seconds"], 3)}
+        print(json.dumps({**told, "fault": fault(answer)}), flush=True)
         await asyncio.sleep(asked.get("every", 0.2))
 
 

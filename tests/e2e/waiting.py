@@ -1,11 +1,11 @@
-"""Waiting for what has to come."""
+"""Waiting for what has to come. The limit is for a broken cluster, not for a slow one."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
-PATIENCE = 120.0
+PATIENCE = 240.0
 
 
 def eventually(holds: Callable[[], object], seen: Callable[[], object] = lambda: "", within: float = PATIENCE) -> None:

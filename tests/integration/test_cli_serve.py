@@ -78,7 +78,8 @@ def children_of(pid: int) -> list[int]:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_start_chat_end_and_nothing_is_left(tmp_path: Path, number: signal.Signals) -> None:
     with serving(tmp_path) as (process, url):
-        assert [model["phase"] for model in httpx.get(f"{url}/state").json()["models"]] != ["Ready"]
+        eventually(lambda: [model["phase"] for model in httpx.get(f"{url}/state").json()["models"]] == ["Cached"])
+        assert httpx.get(f"{url}/state").json()["engines"] == []
         answer = httpx.post(f"{url}/v1/chat/completions", json=HELLO, timeout=DEADLINE)
         assert answer.json()["choices"][0]["message"]["content"]
         state = httpx.get(f"{url}/state").json()

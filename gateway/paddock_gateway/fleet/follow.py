@@ -23,7 +23,6 @@ _SILENCE = 45.0
 _STATE = 10.0
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 2.0
 _LASTED = 1.0  # a connection that held so long was a good one: after it there is no wait
-_MAX_STATE_BYTES = 64 << 20
 
 
 class PodRefuses(Exception):

@@ -27,7 +27,8 @@ async def attempt(tmp_path: Path) -> AsyncIterator[Attempt]:
     """Sends a request to a pod that answers so."""
     token = tmp_path / "token"
     token.write_text("r" * 32)
-    session, runners = make_session(), []
+    session = make_session()
+    runners: list[web.AppRunner] = []
 
     async def send(handler: Handler) -> Opened | Refusal:
         application = web.Application()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 
 from paddock_api.events import EventType
 from paddock_runtime.lifecycle.core import Core
@@ -24,6 +25,8 @@ _TOLD = 1 << 20  # bytes by which memory must differ to be told again
 class Watcher:
     def __init__(self, core: Core, *, measure: Callable[[Iterable[int]], dict[int, int]] | None = None) -> None:
         self._core, self._measure = core, measure or Meter()
+        # a thread of its own: a volume that hangs may hold all the others, and the budget must be kept all the same
+        self._aside = ThreadPoolExecutor(1, thread_name_prefix="memory")
         self._told: tuple[int, int] = (0, 0)
         self._ticks = 0
 
@@ -62,7 +65,8 @@ class Watcher:
         """Measures every child, learns from it, and ends who takes too much."""
         core = self._core
         admitted = {engine.pid: engine.admitted_bytes for engine in core.pool.engines.values()}
-        sizes = await asyncio.to_thread(self._measure, [pid for pid in admitted if pid is not None])
+        pids = [pid for pid in admitted if pid is not None]
+        sizes = await asyncio.get_running_loop().run_in_executor(self._aside, self._measure, pids)
         grown = False
         for engine in core.pool.engines.values():
             size = sizes.get(engine.pid or 0)

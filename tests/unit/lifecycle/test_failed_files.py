@@ -1,9 +1,11 @@
-"""A failure that lies in a file is looked at again when the file is another one, however slow its disk is."""
+"""A failure that lies in a file is looked at again when the file is another one; a disk that hangs harms nobody."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -72,3 +74,24 @@ async def test_a_disk_that_hangs_keeps_nobody_from_watching_the_children(monkeyp
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_threads_that_hang_keep_nobody_from_measuring_the_memory() -> None:
+    released = threading.Event()
+    measured: list[list[int]] = []
+
+    def measure(pids: Iterable[int]) -> dict[int, int]:
+        measured.append(list(pids))
+        return {}
+
+    core = cast(Core, SimpleNamespace(limits=Limits(), pool=SimpleNamespace(engines={}), memory_bytes=1))
+    with ThreadPoolExecutor(1) as only:
+        asyncio.get_running_loop().set_default_executor(only)
+        hanging = asyncio.get_running_loop().run_in_executor(None, released.wait, 90)
+        try:
+            async with asyncio.timeout(10):
+                await Watcher(core, measure=measure).sample()
+        finally:
+            released.set()
+            await hanging
+    assert measured == [[]]

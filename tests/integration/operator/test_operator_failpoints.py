@@ -21,6 +21,7 @@ from tests.integration.operator.kit.cluster import (
     pool_document,
     until,
 )
+from tests.integration.operator.kit.nursery import Nursery
 from tests.integration.operator.kit.pods import PlayedPod, shard_content
 from tests.integration.operator.kit.process import OperatorProcess
 from tests.integration.operator.kit.proxy import Proxy, Request
@@ -44,11 +45,12 @@ async def result(cluster: Cluster) -> tuple[dict[str, Any], list[str]]:
     found = await cluster.objects()
     events = sorted(name for name in found if name.startswith("Event/Model/"))
     assert all(each["count"] == 1 for name, each in found.items() if name.startswith("Event/")), "told twice"
-    objects = {name: _comparable(each) for name, each in found.items() if not name.startswith("Event/")}
+    objects = {name: comparable(each) for name, each in found.items() if not name.startswith("Event/")}
     return objects, events
 
 
-def _comparable(found: Object) -> Object:
+def comparable(found: Object) -> Object:
+    """Without what differs from run to run."""
     if KEY in found.get("binaryData", {}):
         found = {**found, "binaryData": shard_content(found)}
         found["metadata"]["annotations"].pop("paddock.dev/config-generation")
@@ -74,10 +76,10 @@ def of(request: Request) -> tuple[str, str, str]:
 
 @pytest.mark.parametrize("point", ["before-any:2", "after-any:1"])
 async def test_killed_at_each_write_in_turn_it_ends_with_the_same_objects(
-    cluster: Cluster, start: Start, point: str
+    cluster: Cluster, start: Start, nursery: Nursery, point: str
 ) -> None:
     """Each life of the process makes one write, then ends: before the next one, or right after it."""
-    process, between = await start()
+    process, between = await start(nursery=nursery)
     pod = await play(cluster)
     await until(lambda: settled(cluster, pod))
     wanted = await result(cluster)
@@ -109,7 +111,7 @@ async def _live_and_die(cluster: Cluster, process: OperatorProcess, between: Pro
         async def over() -> bool:
             return not process.running or await settled(cluster, pod)
 
-        await until(over)
+        await until(over, every=0.05)
         if process.running:
             break
         assert await process.ended() == EXIT_CODE, process.text()[-2000:]

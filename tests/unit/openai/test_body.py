@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -43,6 +44,16 @@ def test_a_key_given_twice_is_named() -> None:
     with pytest.raises(PaddockError, match="twice") as caught:
         parse_object(b'{"model": "a", "options": {}, "model": "b"}')
     assert caught.value.param == "model"
+
+
+def test_one_of_very_many_keys_given_twice_is_named_at_once() -> None:
+    """In one pass over the keys: a comparison of each with each would be some 10^10 steps."""
+    body = b"{" + b",".join(b'"k%d":1' % number for number in range(120_000)) + b',"k119999":1}'
+    started = time.monotonic()
+    with pytest.raises(PaddockError, match="twice") as caught:
+        parse_object(body)
+    assert caught.value.param == "k119999"
+    assert time.monotonic() - started < 10
 
 
 def test_brackets_inside_strings_do_not_count() -> None:

@@ -177,6 +177,7 @@ async def test_who_asks_and_asks_and_takes_nothing_is_cut(caplog: pytest.LogCapt
             if line.getMessage() == "request"]
     assert ends[-1] == (499, "client_stalled")
     assert set(ends[:-1]) == {(200, None)}
+    assert not [line for line in caplog.records if line.levelno >= logging.ERROR]
 
 
 def test_a_client_whose_machine_is_gone_is_noticed() -> None:

@@ -17,7 +17,8 @@ MAX_DEPTH = 128  # a JSON schema may nest 100 deep, and lies inside a few levels
 MAX_CONTAINERS = 100_000  # objects and arrays: 64 bytes of memory each for 2 bytes of request
 MAX_VALUES = 1_000_000
 
-_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+# One that does not end reaches to the end: else each quote inside would be tried as a beginning, over all the rest.
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"{}[]"))
 _STEP = {ord("{"): 1, ord("["): 1, ord("}"): -1, ord("]"): -1}
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")

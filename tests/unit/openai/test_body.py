@@ -56,6 +56,15 @@ def test_one_of_very_many_keys_given_twice_is_named_at_once() -> None:
     assert time.monotonic() - started < 10
 
 
+@pytest.mark.parametrize("end", [b"", b"\\", b'\\"'], ids=["open", "a lone backslash", "an escaped quote"])
+def test_a_string_without_an_end_is_read_once(end: bytes) -> None:
+    """Each of its escaped quotes could be taken for a beginning: some 10^11 steps in a body of 1 MiB."""
+    started = time.monotonic()
+    with pytest.raises(PaddockError, match="not JSON"):
+        parse_object(b'{"' + b'\\"' * 500_000 + end)
+    assert time.monotonic() - started < 10
+
+
 def test_brackets_inside_strings_do_not_count() -> None:
     prompt = "[{" * 200_000 + '\\"]]' + "," * 1_100_000
     assert parse_object(json.dumps({"prompt": prompt}).encode()) == {"prompt": prompt}

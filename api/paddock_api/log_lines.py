@@ -11,7 +11,8 @@ from typing import Any
 
 # A second net: nothing logs headers or tokens, but a library's message might.
 _SECRETS = re.compile(r"(?i)\b(authorization\W{1,4}(?:(?:bearer|basic)\s+)?|bearer\s+|basic\s+|hf_)[\w.~+/=-]{6,}")
-_QUERY = re.compile(r"(https?://[^\s?\"']+)\?[^\s\"']*")
+# A URL without a query matches too: to find out that it has none, again from each of its characters, would take long.
+_URL = re.compile(r"(https?://[^\s?\"']++)(\?[^\s\"']*+)?")
 
 
 class JsonFormatter(logging.Formatter):
@@ -50,5 +51,5 @@ class JsonFormatter(logging.Formatter):
         if not isinstance(value, str):
             return value
         text = _SECRETS.sub(lambda match: f"{match.group(1)}[redacted]", value)
-        text = _QUERY.sub(r"\1?[redacted]", text)
+        text = _URL.sub(lambda match: f"{match.group(1)}?[redacted]" if match.group(2) else match.group(0), text)
         return text if len(text) <= self._max_text else f"{text[:self._max_text]}…"

@@ -10,7 +10,8 @@ import pytest
 from uvicorn._types import ASGISendEvent
 
 from paddock_api.errors import Code, PaddockError
-from paddock_gateway.access.keys import ANONYMOUS
+from paddock_gateway.access.keys import ANONYMOUS, Grant
+from paddock_gateway.fleet.snapshot import ModelInfo
 from paddock_gateway.fleet.world import World
 from paddock_gateway.front.inference import Inference
 from paddock_gateway.front.record import Record
@@ -43,9 +44,9 @@ class Answer:
 class One:
     """A gateway's front for one client, whose body comes in pieces when the test gives them."""
 
-    def __init__(self, *, body_memory: int = 1 << 20) -> None:
+    def __init__(self, *models: ModelInfo, body_memory: int = 1 << 20) -> None:
         world = World()
-        world.set_models([model()])
+        world.set_models(models or [model()])
         world.settle()
         self.traffic = Traffic(queue_per_model=10, max_requests=10, body_memory=body_memory)
         self.answer = Answer()
@@ -67,12 +68,12 @@ class One:
     async def writable(self, stall: float) -> None:
         pass
 
-    def start(self) -> asyncio.Task[None]:
+    def start(self, grant: Grant = ANONYMOUS) -> asyncio.Task[None]:
         scope: Any = {"type": "http", "path": "/v1/completions", "headers": [],
                       "extensions": {"paddock.connection": self}}
         record = Record(request_id="r", endpoint="completions")
         return asyncio.create_task(self.inference.serve(scope, cast(Any, self._pieces.get), self._send, record,
-                                                        ANONYMOUS))
+                                                        grant))
 
     async def _send(self, event: ASGISendEvent) -> None:
         self.sent.append(event)
@@ -130,3 +131,25 @@ async def test_a_body_that_is_here_only_when_the_gateway_ends_is_sent_to_no_pod(
         await late
     assert (caught.value.code, caught.value.retry_after) == (Code.DRAINING, 1)
     assert not one.asked
+
+
+@pytest.mark.parametrize(("namespaces", "asked", "got"), [
+    ({"a"}, "gemma", "a/gemma"), ({"b"}, "gemma", "b/gemma"), ({"a", "b"}, "b/gemma", "b/gemma"),
+    ({"a", "b"}, "gemma", Code.AMBIGUOUS_MODEL), (None, "gemma", Code.AMBIGUOUS_MODEL),
+    ({"a"}, "b/gemma", Code.MODEL_NOT_FOUND), ({"c"}, "gemma", Code.MODEL_NOT_FOUND),
+    ({"a", "b"}, "twin", "b/gemma"), ({"a"}, "twin", Code.MODEL_NOT_FOUND)])
+async def test_a_name_in_two_namespaces_is_never_routed_across(
+        namespaces: set[str] | None, asked: str, got: str | Code) -> None:
+    """Fault 19."""
+    one = One(model(namespace="a"), model(namespace="b", aliases=("twin",)))
+    one.answer.go.set()
+    allowed = None if namespaces is None else frozenset(namespaces)
+    serving = one.start(Grant(name="k", namespaces=allowed, tenant="somebody"))
+    one.give(b'{"model":"%s"}' % asked.encode())
+    if isinstance(got, Code):
+        with pytest.raises(PaddockError) as caught:
+            await serving
+        assert (caught.value.code, one.asked, one.traffic.total) == (got, [], 0)
+    else:
+        await serving
+        assert [(str(ask.model), ask.tenant) for ask in one.asked] == [(got, "somebody")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -269,6 +270,21 @@ async def test_the_hold_ends_with_503_and_why() -> None:
     pool.world.set_pools([])
     pool.world.settle()
     assert "there is no RuntimePool paddock-system/default" in (await pool.gives_up(hold=0.05)).message
+
+
+@pytest.mark.parametrize("jump", [3600, -3600])
+async def test_a_clock_that_jumps_ends_no_hold_and_lengthens_none(jump: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fault 12."""
+    pool = Scripted(model(), pods=0)
+    giving_up = asyncio.create_task(pool.gives_up(hold=0.5))
+    await asyncio.sleep(0.02)
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + jump)
+    await asyncio.sleep(0.02)
+    assert not giving_up.done()
+    assert pool.traffic.uses()[pool.wanted.id].waiting == 1
+    assert (await giving_up).status == 503
+    assert 0 <= pool.traffic.uses()[pool.wanted.id].idle < 60
 
 
 async def test_a_pod_that_comes_in_time_is_asked() -> None:

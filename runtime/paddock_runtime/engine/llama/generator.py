@@ -113,8 +113,9 @@ class Generator:
         if result is not Decoded.OK:
             return messages + self._relieve(), []
         logits = self.context.logits(len(rows)) if rows else None  # waits for the computation
-        prompts = sum(count for count in counts if count > 1)
-        self.pace.observe(prompt_tokens=prompts, seconds=self._clock() - began, generating=total - prompts)
+        prompts = [count for count in counts if count > 1]
+        self.pace.observe(prompt_tokens=sum(prompts), seconds=self._clock() - began, generating=total - sum(prompts),
+                          prompts=len(prompts))
         for sequence, count in zip(runnable, counts, strict=True):
             self._advance(sequence, count)
         if logits is None:
@@ -177,7 +178,8 @@ class Generator:
             if not runnable:
                 return [], []
             pending = [Pending(sequence.pending, sequence.next_stop()) for sequence in runnable]
-            budget = self.pace.chunk(generating=sum(each.tokens == 1 for each in pending))
+            generating = sum(each.tokens == 1 for each in pending)
+            budget = self.pace.chunk(generating=generating, prompts=len(pending) - generating)
             limits = {"prompt_budget": budget, "step_limit": self.context.shape.step_tokens}
             wanted = plan(pending, cells=sys.maxsize, **limits)
             assert wanted is not None

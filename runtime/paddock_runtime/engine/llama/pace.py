@@ -10,8 +10,9 @@ PROMPTS_ALONE_SECONDS = 0.3
 SMALLEST = 32
 _GRAIN = 8
 _START_SECONDS = PROMPT_SECONDS / 128  # a token, until the first step was seen
-# From so many tokens on, llama.cpp's attention on CPUs works by tiles: faster where a sequence's cells lie together,
-# much slower where they are scattered. What a token takes is therefore learned apart for either kind of step.
+# From so many tokens on, llama.cpp's attention on CPUs works by tiles: faster where the cells of a tile's tokens lie
+# together, much slower where they are scattered, as those of many sequences are. So what a token takes is learned apart
+# for steps below and from here on, and for steps of one prompt and of several.
 TILE = 64
 # The kind of step that is not taken is thought a little faster with each that is, until it is worth a try again: cells
 # that lay scattered may lie together by now.
@@ -25,33 +26,36 @@ class Pace:
 
     def __init__(self, *, most: int) -> None:
         self._most = most
-        self._small = self._large = _START_SECONDS  # a prompt token, in steps below TILE tokens and in others
+        # Seconds of a prompt token, by whether there are several prompts: in steps below TILE tokens, and in others.
+        self._small = {False: _START_SECONDS, True: _START_SECONDS}
+        self._large = {False: _START_SECONDS, True: _START_SECONDS}
         self._generating: dict[int, float] = {}  # seconds of a step that only generates, by its sequences
 
-    def chunk(self, *, generating: int) -> int:
-        """Prompt tokens for the next step, beside so many sequences that generate."""
+    def chunk(self, *, generating: int, prompts: int = 1) -> int:
+        """Tokens of so many prompts for the next step, beside so many sequences that generate."""
         target = max(PROMPT_SECONDS, STEP_SECONDS - self._cost(generating)) if generating else PROMPTS_ALONE_SECONDS
-        large = int(target / self._large) // _GRAIN * _GRAIN
+        small, large = self._small[prompts > 1], self._large[prompts > 1]
+        most = int(target / large) // _GRAIN * _GRAIN
         fits = TILE - 1 - generating  # what a small step has room for
-        if fits >= SMALLEST and (self._small < self._large or large + generating < TILE):
-            return max(SMALLEST, min(fits, int(target / self._small), self._most))
-        return max(SMALLEST, min(large, self._most))
+        if fits >= SMALLEST and (small < large or most + generating < TILE):
+            return max(SMALLEST, min(fits, int(target / small), self._most))
+        return max(SMALLEST, min(most, self._most))
 
-    def observe(self, *, prompt_tokens: int, seconds: float, generating: int = 0) -> None:
-        """A step with this many prompt tokens and generating sequences took so long."""
+    def observe(self, *, prompt_tokens: int, seconds: float, generating: int = 0, prompts: int = 1) -> None:
+        """A step with this many tokens of so many prompts, and generating sequences, took so long."""
         if prompt_tokens == 0:
             before = self._generating.get(generating, seconds)
             self._generating[generating] = (before + seconds) / 2
             return
         if prompt_tokens < SMALLEST:  # says nothing about the speed of more
             return
-        prompts = max(seconds - self._cost(generating), seconds / 4)
-        if prompt_tokens + generating < TILE:
-            self._small = _learned(self._small, prompts / prompt_tokens)
-            self._large = _forgotten(self._large, self._small)
-        else:
-            self._large = _learned(self._large, prompts / prompt_tokens)
-            self._small = _forgotten(self._small, self._large)
+        token = max(seconds - self._cost(generating), seconds / 4) / prompt_tokens
+        used, unused = self._small, self._large
+        if prompt_tokens + generating >= TILE:
+            used, unused = unused, used
+        several = prompts > 1
+        used[several] = _learned(used[several], token)
+        unused[several] = _forgotten(unused[several], used[several])
 
     def _cost(self, generating: int) -> float:
         """Seconds that so many generating sequences take: as seen, or in proportion to the most seen."""

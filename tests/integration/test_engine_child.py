@@ -174,9 +174,9 @@ def test_logprobs_are_those_of_the_raw_logits(gemma: EngineProcess) -> None:
     answer = gemma.ask("The capital of France is", max_tokens=4, logprobs=5)
     assert len(answer.logprobs) == 4
     for position in answer.logprobs:
-        values = [rival.logprob for rival in position.top]  # type: ignore[attr-defined]
+        values = [rival.logprob for rival in position.top]
         assert values == sorted(values, reverse=True)
-        assert position.chosen == position.top[0]  # type: ignore[attr-defined]
+        assert position.chosen == position.top[0]
         assert 0 < np.exp(values).sum() <= 1.0 + 1e-6
 
 

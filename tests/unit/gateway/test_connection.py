@@ -112,7 +112,7 @@ async def test_who_leaves_is_missed_though_it_had_sent_more_ahead() -> None:
     async def app(scope: Any, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         await _body(receive)
         await send({"type": "http.response.start", "status": 200, "headers": []})
-        gone = asyncio.create_task(receive())  # type: ignore[arg-type]  # an awaitable that is a coroutine
+        gone: asyncio.Task[Any] = asyncio.create_task(receive())  # type: ignore[arg-type]  # an awaitable that is a coroutine
         while not gone.done():
             await send({"type": "http.response.body", "body": b": life\n\n", "more_body": True})
             await asyncio.sleep(0.01)

@@ -48,7 +48,8 @@ def error_body(refusal: Refusal) -> dict[str, Any]:
         return PaddockError(Code(refusal.code), refusal.message, param=refusal.param, retry_after=wait).body()
     except ValueError:
         kind = "server_error" if refusal.status >= 500 else "invalid_request_error"
-        error = {"message": refusal.message, "type": kind, "param": refusal.param, "code": refusal.code}
+        error: dict[str, Any] = {"message": refusal.message, "type": kind, "param": refusal.param,
+                                 "code": refusal.code}
         return {"error": error if wait is None else {**error, "retry_after": wait}}
 
 

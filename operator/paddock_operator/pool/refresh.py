@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-# Seconds until a pod that does not report is annotated once more, by how often it was.
-_AGAIN = (5.0, 10.0, 20.0, 40.0)
+# Seconds until a pod that does not report is annotated once more, by how often it was. After an outage of the API
+# server a kubelet may need a minute or two to see ConfigMaps again, and then reads them at the next sign.
+_AGAIN = (5.0, 10.0, *[15.0] * 8)
 _AGAIN_LATER = 60.0
 
 

@@ -126,8 +126,15 @@ def test_every_route_without_a_key_is_401(cluster: Cluster, tmp_path: Path) -> N
         assert httpx.get(f"{gateway.url}/v1/nothing", headers=good).status_code == 404
         for path in ("metrics", "livez", "readyz", "demand", "state"):
             assert gateway.probe(path) == 200
-        assert "canary" not in gateway.log_text()
-        assert "paddock_gateway_auth_failures_total 35.0" in gateway.metrics()
+        for path in ("/v1/models", "/v1/chat/completions"):
+            assert httpx.get(gateway.admin + path, headers=good).status_code == 404, "no way around the keys"
+        queried = httpx.get(f"{gateway.url}/v1/models?api_key=key-canary-0123456789")
+        assert queried.status_code == 401
+        shown = [gateway.metrics(), *(httpx.get(f"{gateway.admin}/{path}").text for path in ("state", "demand"))]
+        command = Path(f"/proc/{gateway.process.pid}/cmdline").read_text()
+        for text in (gateway.log_text(), command, *shown):
+            assert "canary" not in text, "input 7: neither a client's key nor the root token"
+        assert "paddock_gateway_auth_failures_total 36.0" in gateway.metrics()
 
 
 def test_keys_change_while_the_gateway_runs(cluster: Cluster, tmp_path: Path) -> None:

@@ -63,9 +63,9 @@ def test_what_generating_sequences_cost_does_not_shrink_the_prompts_share() -> N
         pace.observe(prompt_tokens=0, seconds=0.12, generating=16)
         tokens = pace.chunk(generating=16)
         pace.observe(prompt_tokens=tokens, seconds=0.12 + tokens / 640, generating=16)
-    assert pace.chunk(generating=16) in (88, 96)  # 150 ms of prompts at 640 tokens a second
-    assert pace.chunk(generating=0) in (184, 192)  # 300 ms, when no stream waits for the step
-    assert pace.chunk(generating=3) in (104, 112)  # 200 ms with theirs
+    assert pace.chunk(generating=16) == 2 * TILE - 16  # about 150 ms of prompts at 640 tokens a second, in whole tiles
+    assert pace.chunk(generating=0) == 4 * TILE  # 400 ms, when no stream waits for the step
+    assert pace.chunk(generating=3) == 2 * TILE - 3  # about 200 ms with theirs
 
 
 def test_small_steps_say_nothing_about_the_speed() -> None:

@@ -66,14 +66,14 @@ class Holdings:
 
     Ids for `live` holdings are kept free of idle ones. Were those to go only when their id is wanted, they would go one
     by one out of the middle of others, and llama.cpp fills such holes first: cells of a prompt that lie scattered cost
-    its attention twice and more.
+    its attention twice and more. (Recurrent states have no cells to lie in, and ids that are worth more.)
     """
 
     def __init__(self, memory: SequenceMemory, *, capacity: int, sequences: int, live: int, anywhere: bool) -> None:
         self._memory = memory
         self.capacity = capacity
         self.anywhere = anywhere
-        self._most_idle = max(sequences - live, sequences // 4)
+        self._most_idle = max(sequences - live, sequences // 4) if anywhere else sequences
         self.used = 0
         self.evictions = 0
         self._tree: PrefixTree[Holding] = PrefixTree()

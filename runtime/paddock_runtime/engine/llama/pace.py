@@ -6,13 +6,13 @@ from __future__ import annotations
 # nobody generates no stream waits for the step's end, and larger steps bring all prompts to their first token sooner.
 STEP_SECONDS = 0.2
 PROMPT_SECONDS = 0.15
-PROMPTS_ALONE_SECONDS = 0.3
+PROMPTS_ALONE_SECONDS = 0.4
 SMALLEST = 32
-_GRAIN = 8
 _START_SECONDS = PROMPT_SECONDS / 128  # a token, until the first step was seen
-# From so many tokens on, llama.cpp's attention on CPUs works by tiles: faster where the cells of a tile's tokens lie
-# together, much slower where they are scattered, as those of many sequences are. So what a token takes is learned apart
-# for steps below and from here on, and for steps of one prompt and of several.
+# From so many tokens on, llama.cpp's attention on CPUs works by tiles, and a tile that is not full costs as much as a full
+# one: faster where the cells of a tile's tokens lie together, slower where they are scattered, as those of many sequences
+# are. So large steps are whole tiles, and what a token takes is learned apart for steps below and from here on, and for
+# steps of one prompt and of several.
 TILE = 64
 # The kind of step that is not taken is thought a little faster with each that is, until it is worth a try again: cells
 # that lay scattered may lie together by now.
@@ -35,11 +35,12 @@ class Pace:
         """Tokens of so many prompts for the next step, beside so many sequences that generate."""
         target = max(PROMPT_SECONDS, STEP_SECONDS - self._cost(generating)) if generating else PROMPTS_ALONE_SECONDS
         small, large = self._small[prompts > 1], self._large[prompts > 1]
-        most = int(target / large) // _GRAIN * _GRAIN
+        rows = min(int(target / large), self._most - generating) + generating
+        tiles = round(rows / TILE) if rows >= TILE else 0
         fits = TILE - 1 - generating  # what a small step has room for
-        if fits >= SMALLEST and (small < large or most + generating < TILE):
+        if fits >= SMALLEST and (small < large or not tiles):
             return max(SMALLEST, min(fits, int(target / small), self._most))
-        return max(SMALLEST, min(most, self._most))
+        return max(SMALLEST, tiles * TILE - generating)
 
     def observe(self, *, prompt_tokens: int, seconds: float, generating: int = 0, prompts: int = 1) -> None:
         """A step with this many tokens of so many prompts, and generating sequences, took so long."""

@@ -63,9 +63,10 @@ def test_greedy_text_is_the_same_alone_and_in_company(gemma: EngineProcess) -> N
     """
     prompts = ["The number one is followed by", "Water boils at", "Once upon a time there was", "def fibonacci(n):",
                "The sun rises in the"]
-    alone = [gemma.ask(prompt, max_tokens=12, logprobs=5) for prompt in prompts]
-    together = gemma.wait(*gemma.generate_all(prompts, max_tokens=12, salt="other"))
-    with_logprobs = gemma.wait(*gemma.generate_all(prompts, max_tokens=12, salt="third", logprobs=5))
+    whole = Sampling(temperature=0.0, ignore_eos=True)
+    alone = [gemma.ask(prompt, max_tokens=12, sampling=whole, logprobs=5) for prompt in prompts]
+    together = gemma.wait(*gemma.generate_all(prompts, max_tokens=12, sampling=whole, salt="other"))
+    with_logprobs = gemma.wait(*gemma.generate_all(prompts, max_tokens=12, sampling=whole, salt="third", logprobs=5))
     for one, other, texts in zip(alone, with_logprobs, together, strict=True):
         assert texts.usage is not None
         assert texts.usage.completion_tokens == len(one.logprobs) == len(other.logprobs) == 12

@@ -77,12 +77,18 @@ def test_greedy_text_is_the_same_alone_and_in_company(gemma: EngineProcess) -> N
             assert parted[0].chosen.logprob - likely[parted[1].chosen.data] <= 2 * 1.1
 
 
-def test_a_seed_repeats_and_another_differs(gemma: EngineProcess) -> None:
-    def draw(seed: int) -> str:
-        return gemma.ask("Once upon a time", max_tokens=24, sampling=Sampling(temperature=1.0, seed=seed)).text
+def test_a_seed_repeats_and_another_differs() -> None:
+    """On weights of 32 bits: quantized ones give other logits in other cells, and so now and then another draw."""
+    engine = EngineProcess(models.full(), SMALL)
 
-    assert draw(1) == draw(1)
-    assert len({draw(seed) for seed in range(4)}) > 1
+    def draw(seed: int) -> str:
+        return engine.ask("Once upon a time", max_tokens=24, sampling=Sampling(temperature=1.0, seed=seed)).text
+
+    try:
+        assert draw(1) == draw(1)
+        assert len({draw(seed) for seed in range(4)}) > 1
+    finally:
+        engine.close()
 
 
 @pytest.mark.parametrize("sampling", [

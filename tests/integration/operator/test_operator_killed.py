@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ BOTH = LEASE | {"apply-secrets", "apply-configmaps", "apply-models-status", "app
                 "create-events", "annotate-pods"}
 FIRST = BOTH | {"apply-services", "apply-poddisruptionbudgets", "apply-statefulsets"}
 ROLLOUT = BOTH | {"delete-configmaps"}
+# A write that was on its way while the process died at another one is done, and never made again: what comes after it
+# is then a death of the next round.
+_ROUNDS = 3
 # In the middle of the shards of one configuration.
 TORN = frozenset(("after-apply-configmaps:5", "after-apply-configmaps:12"))
 
@@ -80,11 +84,19 @@ async def test_killed_at_every_kind_of_write_it_ends_with_the_same_objects(
 
     pod = await play(cluster)
     try:
-        lives = Lives(cluster, process, tmp_path / "trace")
-        await lives.until(lambda: settled(cluster, pod), armed(FIRST) | TORN)
-        assert set(lives.deaths) == armed(FIRST) | TORN
-        assert await outcome(cluster) == first
-        await process.stop()
+        left = armed(FIRST) | TORN
+        for _ in range(_ROUNDS):
+            lives = Lives(cluster, process, tmp_path / "trace")
+            await lives.until(partial(settled, cluster, pod), left)
+            assert await outcome(cluster) == first
+            await process.stop()
+            left -= frozenset(lives.deaths)
+            if not left:
+                break
+            await pod.stop()
+            await cluster.wipe()
+            pod = await play(cluster)
+        assert not left
 
         before = len(between.requests)
         await cluster.merge(MODELS, "gemma", CHANGE)

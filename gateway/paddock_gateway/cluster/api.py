@@ -78,7 +78,7 @@ class KubernetesApi:
                 raise ApiProblem(response.status, text)
             yield response
         finally:
-            response.close()
+            _cut(response)
 
     async def _connected(self) -> ApiClient:
         if self._client is None:
@@ -90,3 +90,12 @@ class KubernetesApi:
                     str(self._kubeconfig), client_configuration=settings, persist_config=False)
             self._client = ApiClient(settings)
         return self._client
+
+
+def _cut(response: aiohttp.ClientResponse) -> None:
+    """Ends an answer at once that was not read to its end. A TLS connection that is closed politely stays open until the
+    other side says goodbye, which one that hangs does not: it would outlast the gateway's loop."""
+    connection = response.connection
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
+    response.close()

@@ -76,17 +76,15 @@ def test_an_outage_is_not_noticed_by_clients(cluster: Cluster, tmp_path: Path) -
 
 def test_a_gateway_that_starts_while_the_api_server_is_away_is_not_ready(cluster: Cluster, tmp_path: Path) -> None:
     cluster.model("warm")
-    cluster.server.stop()
-    try:
+    with contextlib.ExitStack() as until_it_is_back:
+        cluster.server.stop()
+        until_it_is_back.callback(cluster.server.start)
         with Gateway(cluster, tmp_path / "gw", await_ready=False) as gateway:
             assert gateway.probe("livez") == 200
             assert gateway.probe("readyz") == 503
-            cluster.server.start()
+            until_it_is_back.close()
             eventually(lambda: gateway.probe("readyz") == 200)
             gateway.knows(f"{cluster.namespace}/warm")
-    finally:
-        with contextlib.suppress(Exception):
-            cluster.server.start()
 
 
 class Proxy:

@@ -93,8 +93,8 @@ class KubernetesApi:
 
 
 def _cut(response: aiohttp.ClientResponse) -> None:
-    """Ends an answer at once that was not read to its end. A TLS connection that is closed politely stays open until the
-    other side says goodbye, which one that hangs does not: it would outlast the gateway's loop."""
+    """Ends an answer at once that was not read to its end. A TLS connection that is closed politely stays open until
+    the other side says goodbye, which one that hangs does not: it would outlast the gateway's loop."""
     connection = response.connection
     if connection is not None and connection.transport is not None:
         connection.transport.abort()

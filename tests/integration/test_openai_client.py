@@ -92,6 +92,7 @@ def test_a_seed_repeats_and_another_differs(client: OpenAI) -> None:
         return client.chat.completions.create(model="gemma", messages=HELLO, max_tokens=24, temperature=1.0,
                                               seed=seed).choices[0].message.content
 
+    sample(7)  # from here on the prompt is cached: quantized weights give other logits where it is computed anew
     first = sample(7)
     assert sample(7) == first
     assert any(sample(seed) != first for seed in (8, 9, 10))

@@ -64,7 +64,7 @@ def test_what_generating_sequences_cost_does_not_shrink_the_prompts_share() -> N
         tokens = pace.chunk(generating=16)
         pace.observe(prompt_tokens=tokens, seconds=0.12 + tokens / 640, generating=16)
     assert pace.chunk(generating=16) == 2 * TILE - 16  # about 150 ms of prompts at 640 tokens a second, in whole tiles
-    assert pace.chunk(generating=0) == 4 * TILE  # 400 ms, when no stream waits for the step
+    assert pace.chunk(generating=0) == 2 * TILE  # 200 ms, when no stream waits for the step
     assert pace.chunk(generating=3) == 2 * TILE - 3  # about 200 ms with theirs
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-# A step with a prompt in it aims at this; of that, the prompts always get their share, however many generate. Where
-# nobody generates no stream waits for the step's end, and larger steps bring all prompts to their first token sooner.
+# A step with a prompt in it aims at this; of that, the prompts always get their share, however many generate.
 STEP_SECONDS = 0.2
 PROMPT_SECONDS = 0.15
-PROMPTS_ALONE_SECONDS = 0.4
 SMALLEST = 32
 _START_SECONDS = PROMPT_SECONDS / 128  # a token, until the first step was seen
-# From so many tokens on, llama.cpp's attention on CPUs works by tiles, and a tile that is not full costs as much as a full
-# one: faster where the cells of a tile's tokens lie together, slower where they are scattered, as those of many sequences
-# are. So large steps are whole tiles, and what a token takes is learned apart for steps below and from here on, and for
-# steps of one prompt and of several.
+# From so many tokens on, llama.cpp's attention on CPUs works by tiles, and one that is not full costs as much as a full
+# one: faster where the cells of a tile's tokens lie together, slower where they are scattered, as those of many
+# sequences are. So large steps are whole tiles, and what a token takes is learned apart for steps below and from here
+# on, and for steps of one prompt and of several.
 TILE = 64
 # The kind of step that is not taken is thought a little faster with each that is, until it is worth a try again: cells
 # that lay scattered may lie together by now.
@@ -33,7 +31,7 @@ class Pace:
 
     def chunk(self, *, generating: int, prompts: int = 1) -> int:
         """Tokens of so many prompts for the next step, beside so many sequences that generate."""
-        target = max(PROMPT_SECONDS, STEP_SECONDS - self._cost(generating)) if generating else PROMPTS_ALONE_SECONDS
+        target = max(PROMPT_SECONDS, STEP_SECONDS - self._cost(generating))
         small, large = self._small[prompts > 1], self._large[prompts > 1]
         rows = min(int(target / large), self._most - generating) + generating
         tiles = round(rows / TILE) if rows >= TILE else 0

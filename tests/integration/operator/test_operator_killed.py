@@ -102,7 +102,8 @@ async def test_killed_at_every_kind_of_write_it_ends_with_the_same_objects(
         await cluster.merge(MODELS, "gemma", CHANGE)
         again = Lives(cluster, process, tmp_path / "trace")
         await again.until(lambda: rolled_out(cluster, pod), armed(ROLLOUT) | TORN)
-        assert set(again.deaths) == armed(ROLLOUT) | TORN
+        assert armed(ROLLOUT) <= set(again.deaths)
+        assert TORN & set(again.deaths)  # who died after five shards may have too few left to die after twelve
         assert await outcome(cluster) == second
         check_never_below_the_old_revision(pod, between, before)
         await process.stop()

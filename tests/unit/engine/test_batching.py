@@ -42,6 +42,12 @@ def test_the_oldest_prompt_moves_however_many_short_ones_come() -> None:
     assert counts[0] == 32
 
 
+def test_a_crumb_that_ends_no_prompt_is_not_computed() -> None:
+    assert plan([Pending(20)] * 10, prompt_budget=192, step_limit=512, cells=10_000) == [20] * 9 + [0]
+    assert plan([Pending(20)] * 10, prompt_budget=175, step_limit=512, cells=10_000) == [20] * 8 + [0, 0]
+    assert plan([Pending(20)] * 9 + [Pending(12)], prompt_budget=192, step_limit=512, cells=10_000) == [20] * 9 + [12]
+
+
 def test_a_stop_is_reached_in_equal_steps() -> None:
     assert [plan([Pending(tokens + 20, stop=tokens)], prompt_budget=56, step_limit=512, cells=1000)
             for tokens in (340, 291, 57, 49, 4)] == [[49], [49], [29], [49], [4]]
@@ -64,7 +70,7 @@ def test_what_generating_sequences_cost_does_not_shrink_the_prompts_share() -> N
         tokens = pace.chunk(generating=16)
         pace.observe(prompt_tokens=tokens, seconds=0.12 + tokens / 640, generating=16)
     assert pace.chunk(generating=16) == 2 * TILE - 16  # about 150 ms of prompts at 640 tokens a second, in whole tiles
-    assert pace.chunk(generating=0) == 2 * TILE  # 200 ms, when no stream waits for the step
+    assert pace.chunk(generating=0) == 4 * TILE  # 350 ms, when no stream waits for the step
     assert pace.chunk(generating=3) == 2 * TILE - 3  # about 200 ms with theirs
 
 

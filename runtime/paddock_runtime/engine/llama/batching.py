@@ -18,6 +18,9 @@ class Pending(NamedTuple):
 
 # The part of the prompt budget that the oldest prompt always gets, however many shorter ones arrive.
 _OLDEST_SHARE = 4
+# What is left of the budget after whole prompts is left alone if it is less than 1 / this of it: those that end with
+# this step would wait for tokens that end nothing.
+_CRUMB = 8
 
 
 def plan(sequences: Sequence[Pending], *, prompt_budget: int, step_limit: int, cells: int) -> list[int] | None:
@@ -25,7 +28,8 @@ def plan(sequences: Sequence[Pending], *, prompt_budget: int, step_limit: int, c
 
     Generating sequences come first, one token each. Prompts share what is left of `prompt_budget`, the batch's
     `step_limit` and the free `cells`: a quarter for the oldest, the rest to the one that is nearest its first
-    token, so that a short prompt does not wait behind a long one and the long one never starves.
+    token, so that a short prompt does not wait behind a long one and the long one never starves. A last crumb is not
+    given.
     """
     counts = [1 if each.tokens == 1 else 0 for each in sequences]
     generating = sum(counts)
@@ -43,8 +47,11 @@ def plan(sequences: Sequence[Pending], *, prompt_budget: int, step_limit: int, c
         counts[index] += share
         return share
 
+    crumb = room // _CRUMB
     room -= give(prompts[0], -(-room // _OLDEST_SHARE))
     for index in sorted(prompts, key=lambda index: sequences[index].tokens):
+        if room < min(crumb, sequences[index].tokens - counts[index]):
+            break
         room -= give(index, room)
     return [_evenly(each.stop, count) if each.stop is not None and each.tokens > 1 else count
             for each, count in zip(sequences, counts, strict=True)]

@@ -40,7 +40,7 @@ class Generator:
         self._parallel = shape.parallel
         self.holdings = Holdings(
             context, capacity=sys.maxsize if kind == "recurrent" else shape.cache_tokens, sequences=shape.sequences,
-            live=shape.parallel, anywhere=kind in ("full", "sliding"))
+            anywhere=kind in ("full", "sliding"))
         self.pace = Pace(most=shape.step_tokens)
         self._waiting: deque[Sequence] = deque()
         self._live: list[Sequence] = []  # oldest first
@@ -225,7 +225,7 @@ class Generator:
 
     def _relieve(self) -> list[Message]:
         """llama.cpp found no cells although the books said so (a window cache holds shared cells longer)."""
-        if self.holdings.evict():
+        if self.holdings.unpark() or self.holdings.evict():
             return []
         if len(self._live) > 1:
             self._preempt(self._live[-1])

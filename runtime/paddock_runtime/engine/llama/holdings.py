@@ -23,6 +23,8 @@ class SequenceMemory(Protocol):
 
 # Sharing fewer tokens than this (a BOS, a role's header) saves nothing and would make idle prefixes look used.
 LEAST_SHARED = 8
+# Of the cells, 1 / this are parked at most: attention looks over them, so they must stay few beside what is in use.
+_PARKED_SHARE = 12
 
 
 @dataclass(eq=False)
@@ -64,20 +66,26 @@ class Holdings:
     """`capacity` in cells, `sequences` in ids. With `anywhere` a fork may happen at any computed position (full
     attention); without it only where a holding ends exactly (recurrent state can't be rolled back).
 
-    Ids for `live` holdings are kept free of idle ones. Were those to go only when their id is wanted, they would go one
-    by one out of the middle of others, and llama.cpp fills such holes first: cells of a prompt that lie scattered cost
-    its attention twice and more. (Recurrent states have no cells to lie in, and ids that are worth more.)
+    Cells that nobody holds any more are parked under one id of their own, and given back many at a time. Were each given
+    back at once, they would lie one by one between those of others (sequences that generate together take turns), and
+    llama.cpp fills such holes first: cells of a prompt that lie scattered cost its attention twice and more. What goes
+    in order of use was mostly computed in that order, so what is given back together lies together. (Recurrent
+    states have no cells to lie in.)
     """
 
-    def __init__(self, memory: SequenceMemory, *, capacity: int, sequences: int, live: int, anywhere: bool) -> None:
+    def __init__(self, memory: SequenceMemory, *, capacity: int, sequences: int, anywhere: bool) -> None:
         self._memory = memory
         self.capacity = capacity
         self.anywhere = anywhere
-        self._most_idle = max(sequences - live, sequences // 4) if anywhere else sequences
+        self._parking = sequences - 1 if anywhere else None
+        self._most_parked = capacity // _PARKED_SHARE
+        # Every step looks over all cells in use: half of the ids are enough. (A recurrent state costs no step anything.)
+        self._most_idle = sequences // 2 if anywhere else sequences
+        self.parked = 0
         self.used = 0
         self.evictions = 0
         self._tree: PrefixTree[Holding] = PrefixTree()
-        self._free = list(range(sequences - 1, -1, -1))
+        self._free = [sequence for sequence in range(sequences - 1, -1, -1) if sequence != self._parking]
         self._idle: dict[Holding, None] = {}
         self._clock = 0
 
@@ -186,16 +194,21 @@ class Holdings:
         """As an idle one, the last to go."""
         self._tree.insert(holding, holding.salt, holding.tokens)
         self._idle[holding] = None
-        while len(self._idle) > self._most_idle:
+        if len(self._idle) > self._most_idle:
             self.evict()
 
     def release(self, holding: Holding) -> None:
         """Free the id, and the cells that nobody else shares."""
+        if self._parking is not None and holding.computed:
+            self._memory.copy_sequence(holding.sequence, self._parking, holding.computed)
         self._memory.drop_sequence(holding.sequence)
         for segment in holding.segments:
             segment.owners.discard(holding)
             if not segment.owners:
                 self.used -= segment.end - segment.start
+                self.parked += segment.end - segment.start
+        if self.parked > self._most_parked:
+            self.unpark()
         holding.segments = []
         holding.computed = 0
         holding.live = False
@@ -218,6 +231,17 @@ class Holdings:
         while self.free < cells:
             if not self.evict(spare=spare):
                 return False
+        if self.free - self.parked < cells:
+            self.unpark()
+        return True
+
+    def unpark(self) -> bool:
+        """Give the parked cells back to the context. False: there are none."""
+        if self._parking is None or not self.parked:
+            self.parked = 0
+            return False
+        self._memory.drop_sequence(self._parking)
+        self.parked = 0
         return True
 
     def _take_id(self, spare: Holding | None = None) -> int | None:

@@ -66,10 +66,10 @@ class Holdings:
     """`capacity` in cells, `sequences` in ids. With `anywhere` a fork may happen at any computed position (full
     attention); without it only where a holding ends exactly (recurrent state can't be rolled back).
 
-    Cells that nobody holds any more are parked under one id of their own, and given back many at a time. Were each given
-    back at once, they would lie one by one between those of others (sequences that generate together take turns), and
-    llama.cpp fills such holes first: cells of a prompt that lie scattered cost its attention twice and more. What goes
-    in order of use was mostly computed in that order, so what is given back together lies together. (Recurrent
+    Cells that nobody holds any more are parked under one id of their own, and given back many at a time. Were each
+    given back at once, they would lie one by one between those of others (sequences that generate together take turns),
+    and llama.cpp fills such holes first: cells of a prompt that lie scattered cost its attention twice and more. What
+    goes in order of use was mostly computed in that order, so what is given back together lies together. (Recurrent
     states have no cells to lie in.)
     """
 
@@ -79,7 +79,7 @@ class Holdings:
         self.anywhere = anywhere
         self._parking = sequences - 1 if anywhere else None
         self._most_parked = capacity // _PARKED_SHARE
-        # Every step looks over all cells in use: half of the ids are enough. (A recurrent state costs no step anything.)
+        # Every step looks over all cells in use: half of the ids are enough. (Recurrent states cost a step nothing.)
         self._most_idle = sequences // 2 if anywhere else sequences
         self.parked = 0
         self.used = 0

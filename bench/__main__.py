@@ -22,7 +22,7 @@ from bench.contests import Plan, contests, play
 from bench.procs import cpu_model, usable_cores
 from bench.sides import CACHE_TOKENS, CONTEXT_LENGTH, PARALLEL
 
-PARTS = ("serving", "cold", "two-models")
+PARTS = ("serving", "cold", "two-models", "router", "aliases")
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:

@@ -147,9 +147,9 @@ async def complete(target: Target, request: Request) -> Reply:
     return Reply(sent, done.first, ended, done.usage["prompt_tokens"], done.usage["completion_tokens"])
 
 
-async def call(port: int, method: str, path: str, seconds: float = 30.0) -> tuple[int, bytes]:
+async def call(port: int, method: str, path: str, seconds: float = 30.0, body: bytes = b"") -> tuple[int, bytes]:
     """A plain request: (status, body). Raises OSError, TimeoutError."""
-    done = await _exchange(port, http(method, path), seconds)
+    done = await _exchange(port, http(method, path, body), seconds)
     if done.error:
         raise ConnectionError(done.error)
     return done.parser.status, bytes(done.parser.body)

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from bench import serving
+from bench import router, serving
 from bench.book import Book
 from bench.client import InvalidReply
 from bench.cold import request, start_and_ask, unload_and_ask
 from bench.report import OURS
 from bench.serving import SECONDS, Session
-from bench.sides import Side, SideError, llama_server, paddock, running, serving_flags
+from bench.sides import Side, SideError, llama_server, manifest, paddock, running, serving_flags
 
 SPLIT = "llama-server split KV"
 UNIFIED = "llama-server unified KV"
@@ -23,6 +23,10 @@ FIT_OFF = "llama-server -fit off"
 EQUAL = "llama-server equal flags"
 TWO_FULL = "two llama-servers, all threads each"
 TWO_DIVIDED = "two llama-servers, threads divided"
+ROUTER = "llama-server router"
+ROUTER_FIT_OFF = "llama-server router -fit off"
+
+ROOM_FOR_ONE = "900Mi"
 
 
 _T = TypeVar("_T")
@@ -58,7 +62,18 @@ def contests(plan: Plan) -> dict[str, Contest]:
         return llama_server(name, plan.binary, files or (file,), flags)
 
     def ours(flags: Sequence[str], **models: Path) -> Side:
-        return peer(OURS, flags, *models.values()) if plan.null else paddock(OURS, plan.work, models)
+        return peer(OURS, flags, *models.values()) if plan.null else paddock(
+            OURS, plan.work, [manifest(model, file) for model, file in models.items()])
+
+    def many(models: dict[str, Path], *, most: int, memory: str) -> tuple[Side, ...]:
+        room = router.flags(plan.threads)
+
+        def theirs(name: str, *more: str) -> Side:
+            return router.router(name, plan.binary, plan.work, models, most=most, flags=[*room, *more])
+
+        mine = theirs(OURS) if plan.null else paddock(
+            OURS, plan.work, [router.manifest(*each, number) for number, each in enumerate(models.items())], memory)
+        return mine, theirs(ROUTER), theirs(ROUTER_FIT_OFF, "-fit", "off")
 
     split = serving_flags(plan.threads, unified=False)
     unified = serving_flags(plan.threads, unified=True)
@@ -69,6 +84,8 @@ def contests(plan: Plan) -> dict[str, Contest]:
                          peer(EQUAL, split)), _cold),
         Contest("two-models", (ours(split, gemma=file, twin=twin), peer(TWO_FULL, split, file, twin),
                                peer(TWO_DIVIDED, divided, file, twin)), _two_models),
+        Contest("router", many({"first": file, "second": twin}, most=1, memory=ROOM_FOR_ONE), _router),
+        Contest("aliases", many({"one": file, "two": file, "three": file}, most=3, memory="4Gi"), _aliases),
     ]
     return {part.name: part for part in parts}
 
@@ -120,3 +137,21 @@ async def _cold(plan: Plan, book: Book, side: Side, run: int) -> None:
         book.add("cold_request", SECONDS, side.name, seconds)
     if side.name != DEFAULTS:
         book.add("cold_request_against_fewer_steps", SECONDS, side.name, seconds)
+
+
+async def _router(plan: Plan, book: Book, side: Side, run: int) -> None:
+    async with running(side, plan.work) as up:
+        session = Session(book, side.name, run, plan.seed, up, plan.tokens)
+        if side.name != ROUTER_FIT_OFF:
+            await router.switching(session)
+            await router.comeback(session)
+        ours = side.name == OURS and not plan.null
+        if side.name != ROUTER_FIT_OFF:
+            await router.cold(session, ours=ours, scenario="router_cold")
+        if side.name != ROUTER:
+            await router.cold(session, ours=ours, scenario="router_cold_against_fewer_steps")
+
+
+async def _aliases(plan: Plan, book: Book, side: Side, run: int) -> None:
+    async with running(side, plan.work) as up:
+        await router.aliases(Session(book, side.name, run, plan.seed, up, plan.tokens))

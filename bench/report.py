@@ -56,6 +56,14 @@ def goals(measured: dict[str, Json], *, claim: bool) -> list[Json]:
                  _number(measured, "cold_request", "ratio"), 1.0, claim),
         _at_least("two busy models: share of one model's throughput",
                   _number(measured, "two_models_of_one", "ours"), 0.8, claim),
+        _at_most("A B A B with room for one: ratio of seconds a request",
+                 _number(measured, "switch_serial", "ratio"), 0.6, claim),
+        _at_least("8 clients that alternate, room for one: ratio of requests/s",
+                  _number(measured, "switch_8_clients", "ratio"), 1.5, claim),
+        _at_most("return to a conversation of 2,000 tokens of an evicted model: ratio of TTFT",
+                 _number(measured, "comeback", "ratio"), 1 / 8, claim),
+        _at_most("three Models on one file: ratio of PSS", _number(measured, "aliases_pss", "ratio"), 0.7, claim),
+        _at_most("cold request: ratio to the router's", _number(measured, "router_cold", "ratio"), 0.6, claim),
     ]
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -138,7 +139,7 @@ def serving_flags(threads: int, *, unified: bool) -> list[str]:
     return [*flags, "--kv-unified"] if unified else flags
 
 
-def manifest(name: str, file: Path) -> dict[str, object]:
+def manifest(name: str, file: Path) -> dict[str, Any]:
     """A Model with the same room as the peer's; nothing unloads it but the bench itself."""
     return {"apiVersion": "paddock.dev/v1alpha1", "kind": "Model", "metadata": {"name": name},
             "spec": {"source": {"file": {"path": str(file)}},
@@ -146,12 +147,13 @@ def manifest(name: str, file: Path) -> dict[str, object]:
                      "loading": {"idleTimeout": "1h", "minResidency": "0s"}}}
 
 
-def paddock(name: str, work: Path, models: dict[str, Path]) -> Side:
-    """`paddock serve` with one manifest for each model, a cache folder of its own, 4Gi."""
-    folder = work / f"models-{len(models)}"
+def paddock(name: str, work: Path, manifests: Sequence[dict[str, Any]], memory: str = "4Gi") -> Side:
+    """`paddock serve` with these Models, a cache folder of its own, and `memory` for all of them."""
+    models = [str(each["metadata"]["name"]) for each in manifests]
+    folder = work / f"models-{'-'.join(models)}-{memory}"
     folder.mkdir(exist_ok=True)
-    for model, file in models.items():
-        (folder / f"{model}.yaml").write_text(yaml.safe_dump(manifest(model, file), sort_keys=False))
+    for model, each in zip(models, manifests, strict=True):
+        (folder / f"{model}.yaml").write_text(yaml.safe_dump(each, sort_keys=False))
     command = (str(Path(sys.executable).with_name("paddock")), "serve", str(folder), "--host", "127.0.0.1",
-               "--port", "{port}", "--cache", str(work / "cache"), "--memory", "4Gi")
+               "--port", "{port}", "--cache", str(work / "cache"), "--memory", memory)
     return Side(name, (Process(command, "/readyz", tuple(models)),))

@@ -21,12 +21,24 @@ _CONNECT = 3.0
 # A pod sends a sign of life every 15 s.
 _SILENCE = 45.0
 _STATE = 10.0
+# Of five thousand Models a state is about 10 MiB.
+_MOST_STATE_BYTES = 64 << 20
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 2.0
 _LASTED = 1.0  # a connection that held so long was a good one: after it there is no wait
 
 
 class PodRefuses(Exception):
     """The pod answered, but not with its events."""
+
+
+async def _whole(content: aiohttp.StreamReader) -> bytes:
+    """Raises PodRefuses when there is no end to it."""
+    body = bytearray()
+    while piece := await content.readany():
+        body += piece
+        if len(body) > _MOST_STATE_BYTES:
+            raise PodRefuses(f"a state of more than {_MOST_STATE_BYTES >> 20} MiB")
+    return bytes(body)
 
 
 class Followers:
@@ -144,7 +156,7 @@ class Follower:
                                      allow_redirects=False) as response:
             if response.status != 200:
                 raise PodRefuses(f"HTTP {response.status}")
-            view = read_state(await response.read())
+            view = read_state(await _whole(response.content))
         return view if view.life == known.life and view.sequence >= known.sequence else known
 
     def _headers(self) -> dict[str, str]:

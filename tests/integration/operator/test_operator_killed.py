@@ -34,7 +34,8 @@ ROLLOUT = BOTH | {"delete-configmaps"}
 # is then a death of the next round.
 _ROUNDS = 3
 # In the middle of the shards of one configuration.
-TORN = frozenset(("after-apply-configmaps:5", "after-apply-configmaps:12"))
+LATE = "after-apply-configmaps:12"
+TORN = frozenset(("after-apply-configmaps:5", LATE))
 
 
 @dataclass
@@ -50,8 +51,7 @@ class Lives:
         """Dies once at each of the points that it passes, then lives until it is over."""
         left = set(points)
         while True:
-            await self.process.start(PADDOCK_TEST_FAILPOINTS="1", PADDOCK_FAILPOINT=",".join(sorted(left)),
-                                     PADDOCK_FAILPOINT_TRACE=str(self.trace))
+            await self._start(left)
 
             async def done() -> bool:
                 # The Lease is renewed sooner or later, whatever there is to do.
@@ -60,12 +60,29 @@ class Lives:
             await until(done, every=0.05)
             if self.process.running:
                 return
-            assert await self.process.ended() == EXIT_CODE, self.process.text()[-2000:]
-            self.deaths.append(self.trace.read_text().split()[-1])
-            left.remove(self.deaths[-1])
-            self.trace.unlink()
-            with contextlib.suppress(Refused):
-                await self.cluster.delete(LEASES, "paddock-operator", SYSTEM)  # rather than to wait for it to expire
+            left.remove(await self._died())
+
+    async def die_at(self, point: str) -> None:
+        """Dies there, and is not started again."""
+        await self._start({point})
+
+        async def ended() -> bool:
+            return not self.process.running
+
+        await until(ended, every=0.05)
+        assert await self._died() == point
+
+    async def _start(self, points: set[str]) -> None:
+        await self.process.start(PADDOCK_TEST_FAILPOINTS="1", PADDOCK_FAILPOINT=",".join(sorted(points)),
+                                 PADDOCK_FAILPOINT_TRACE=str(self.trace))
+
+    async def _died(self) -> str:
+        assert await self.process.ended() == EXIT_CODE, self.process.text()[-2000:]
+        self.deaths.append(self.trace.read_text().split()[-1])
+        self.trace.unlink()
+        with contextlib.suppress(Refused):
+            await self.cluster.delete(LEASES, "paddock-operator", SYSTEM)  # rather than to wait for it to expire
+        return self.deaths[-1]
 
 
 async def test_killed_at_every_kind_of_write_it_ends_with_the_same_objects(
@@ -101,9 +118,9 @@ async def test_killed_at_every_kind_of_write_it_ends_with_the_same_objects(
         before = len(between.requests)
         await cluster.merge(MODELS, "gemma", CHANGE)
         again = Lives(cluster, process, tmp_path / "trace")
-        await again.until(lambda: rolled_out(cluster, pod), armed(ROLLOUT) | TORN)
-        assert armed(ROLLOUT) <= set(again.deaths)
-        assert TORN & set(again.deaths)  # who died after five shards may have too few left to die after twelve
+        await again.die_at(LATE)  # first, since who died earlier has too few shards left for it
+        await again.until(lambda: rolled_out(cluster, pod), armed(ROLLOUT) | TORN - {LATE})
+        assert armed(ROLLOUT) | TORN == set(again.deaths)
         assert await outcome(cluster) == second
         check_never_below_the_old_revision(pod, between, before)
         await process.stop()

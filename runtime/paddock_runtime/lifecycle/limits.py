@@ -60,3 +60,6 @@ class Limits:
 
     # memory of measurements
     learned_entries: int = 1_000
+
+    # after a restart
+    return_seconds: float = 300.0  # what was loaded before, and finds room in this time, comes back by itself

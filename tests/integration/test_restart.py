@@ -167,6 +167,7 @@ async def test_what_an_engine_took_beyond_its_estimate_is_charged_after_a_restar
         os.kill(pod.pids[0], signal.SIGUSR1)
         await until(lambda: [event.data["reason"] for event in pod.events("engine_ended")] == ["engine_oom"])
     async with life(tmp_path, model, types=[Faulty(charge=EACH)]) as pod:
+        await until(lambda: pod.phase("a") is Phase.CACHED, "the end of the pause after its failure")
         assert (await pod.ask("a")).complete
         assert pod.engines[0].charged_bytes > (60 + 64) * MIB, "what it was seen to take, not what was estimated"
 
@@ -203,6 +204,7 @@ def serving(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
         process.kill()
         process.wait()
         drained.join()
+        process.stderr.close()
         eventually(lambda: not [pid for pid in pids if os.path.exists(f"/proc/{pid}")])
 
 

@@ -77,6 +77,8 @@ class Configuration:
                 self._core.fetcher.start(target, urgent=False)
             else:
                 self._core.fetcher.look(target)
+        elif target.prepared is None and not target.bad:  # it failed in an earlier life, for what may pass
+            self._core.fetcher.look(target)
         self._core.settle(model)
 
     def _remove(self, model: Model) -> None:

@@ -189,7 +189,8 @@ class Core:
         if target.fetching or target.prepared is None:
             self.refresh(model)
             return
-        target.failure = None
+        if target.failure is not None and not target.failure.blocks(self.clock.monotonic()):
+            target.failure = None  # else its load failed in an earlier life of the pod, and waits on
         self.settle(model)
         self.poke()
 

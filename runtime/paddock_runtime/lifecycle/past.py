@@ -81,7 +81,8 @@ class Past:
         self._pruned = int(clock.wall() // _HOUR)
         start = clock.monotonic()
         self._returning = Returning((name for name, _ in self._operations.loaded.items()), self._last_use,
-                                    start=start, until=start + limits.return_seconds)
+                                    start=start, patient=start + limits.return_patience,
+                                    until=start + limits.return_seconds)
         learned.recall({key: excess.bytes for key, excess in self._excess.items()},
                        tell=lambda key, size: self._excess.put(key, Excess(bytes=size)))
 
@@ -140,7 +141,7 @@ class Past:
         name = str(model.id)
         for target in model.targets():
             self._look_at_failure(name, target)
-            self._look_at_marks(name, target)
+            self._look_at_marks(name, target, proven=target.proven or target is model.active)
 
     def asked(self, model: Model) -> None:
         """A request came."""
@@ -193,7 +194,7 @@ class Past:
             retry_at=None if failure.retry_at is None else wall(failure.retry_at), param=failure.param,
             version=self._version, signature=signature))
 
-    def _look_at_marks(self, name: str, target: Target) -> None:
+    def _look_at_marks(self, name: str, target: Target, *, proven: bool) -> None:
         mark = (name, target.revision.id)
         failure = target.failure
         if failure is not None and failure.permanent:
@@ -201,7 +202,7 @@ class Past:
             if self._bad.get(mark) != why:
                 self._bad[mark] = why
                 self._record.write(None, partial(_mark_bad, *mark, why))
-        elif target.proven and mark not in self._proven:
+        elif proven and mark not in self._proven:
             self._proven.add(mark)
             self._bad.pop(mark, None)
             self._record.write(None, partial(_prove, *mark, self._clock.wall()))

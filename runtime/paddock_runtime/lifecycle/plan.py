@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from paddock_runtime.lifecycle.models import Model, Registry
-from paddock_runtime.lifecycle.returning import priority_of, returns
+from paddock_runtime.lifecycle.returning import held_back, priority_of, returns
 from paddock_runtime.lifecycle.targets import Target
 from paddock_runtime.lifecycle.units import Unit, UnitState
 from paddock_runtime.lifecycle.watch import Learned
@@ -48,7 +48,11 @@ def superseded(model: Model) -> bool:
 def wanted(models: Iterable[Model], learned: Learned, *, budget: int, now: float) -> list[Wanted]:
     """One want a context, for all Models that wait for it."""
     wants: dict[str, Wanted] = {}
+    models = list(models)
+    later = held_back(models, now)
     for model in models:
+        if model in later and wanted_since(model) is None:
+            continue
         target = model.candidate
         want = _want(model, target, learned, budget, now)
         if want is None:

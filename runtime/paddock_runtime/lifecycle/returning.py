@@ -15,24 +15,27 @@ _STEP = 1e-3  # seconds between two in the line
 
 
 class Return(NamedTuple):
-    """A Model is to come back until then; `since` orders those of one priority. Monotonic seconds."""
+    """A Model is to come back until then; `since` orders those of one priority; until `patient` it lets the more
+    valuable go first. Monotonic seconds."""
 
     since: float
+    patient: float
     until: float
 
 
 class Returning:
     """Those that were loaded, as a line: the last used first."""
 
-    def __init__(self, loaded: Iterable[str], last_use: Callable[[str], float], *, start: float, until: float) -> None:
+    def __init__(self, loaded: Iterable[str], last_use: Callable[[str], float], *, start: float, patient: float,
+                 until: float) -> None:
         line = sorted(loaded, key=lambda name: (-last_use(name), name))
         self._line: Mapping[str, int] = {name: place for place, name in enumerate(line)}
-        self._start, self._until = start, until
+        self._start, self._patient, self._until = start, patient, until
 
     def place(self, name: str) -> Return | None:
         """None for a Model that was not in memory."""
         place = self._line.get(name)
-        return None if place is None else Return(self._start + place * _STEP, self._until)
+        return None if place is None else Return(self._start + place * _STEP, self._patient, self._until)
 
 
 def returns(model: Model, now: float) -> bool:
@@ -41,10 +44,30 @@ def returns(model: Model, now: float) -> bool:
     return model.returning is not None and now < model.returning.until
 
 
+def held_back(models: Iterable[Model], now: float) -> set[Model]:
+    """Those that let others go first: of these the files are not looked at yet, and room may be for one only."""
+    coming = [model for model in models if _kept(model) or returns(model, now)]
+    unknown = [model for model in coming if model.candidate.prepared is None
+               and (model.candidate.failure is None or not model.candidate.failure.blocks(now))]
+    if not unknown:
+        return set()
+    first = max(map(_worth, unknown))
+    return {model for model in coming if model.returning is not None and not _kept(model)
+            and now < model.returning.patient and _worth(model) < first}
+
+
+def _worth(model: Model) -> tuple[bool, int, float]:
+    since = 0.0 if model.returning is None else model.returning.since
+    return _kept(model), model.candidate.priority, -since
+
+
+def _kept(model: Model) -> bool:
+    return model.assigned and not model.asleep
+
+
 def priority_of(model: Model, spare: bool) -> int:
     """Among the spare loads."""
-    kept = model.assigned and not model.asleep
-    return model.candidate.priority - (_BEHIND if spare and not kept else 0)
+    return model.candidate.priority - (_BEHIND if spare and not _kept(model) else 0)
 
 
 def take_up(unit: Unit, users: Iterable[Model]) -> None:

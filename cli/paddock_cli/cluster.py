@@ -28,7 +28,8 @@ class Cluster:
     """Implements history.Place."""
 
     def __init__(self, *, kubeconfig: str | None, context: str | None) -> None:
-        self._kubeconfig, self._context = kubeconfig or os.environ.get("KUBECONFIG") or _KUBECONFIG, context
+        self._kubeconfig = os.path.expanduser(kubeconfig or os.environ.get("KUBECONFIG") or _KUBECONFIG)
+        self._context = context
 
     def history(self, model: ModelId) -> ModelHistory:
         async def ask(api: ApiServer) -> ModelHistory:
@@ -51,7 +52,7 @@ class Cluster:
 
     def _run(self, work: Callable[[ApiServer], Awaitable[T]]) -> T:
         async def run() -> T:
-            api = await connect(os.path.expanduser(self._kubeconfig), self._context)
+            api = await connect(self._kubeconfig, self._context)
             try:
                 return await work(api)
             finally:
@@ -71,8 +72,8 @@ async def _model(api: ApiServer, model: ModelId) -> Object:
     try:
         return await api.request("GET", MODELS.path(*model))
     except NotFound:
-        raise CommandError(f"there is no Model {model.name} in the namespace {model.namespace}: see `kubectl get models "
-                           "--all-namespaces`, and --namespace") from None
+        raise CommandError(f"there is no Model {model.name} in the namespace {model.namespace}: `kubectl get "
+                           "models -A` shows all, --namespace names another") from None
 
 
 async def _revisions(api: ApiServer, model: ModelId, document: Object) -> list[Kept]:

@@ -113,7 +113,7 @@ def _spliced(text: str, manifest: Manifest, spec: dict[str, Any]) -> str:
         node = _value(node, "items")[1].value[item]
     key, old = _value(node, "spec")
     start, end = old.start_mark.index, _end(old)
-    if node.flow_style:
+    if isinstance(node, yaml.MappingNode) and node.flow_style:
         return text[:start] + json.dumps(spec, ensure_ascii=False) + text[end:]
     indent = " " * (key.start_mark.column + 2)
     lines = "".join(f"{indent}{line}\n" if line else "\n" for line in dump(spec).splitlines())

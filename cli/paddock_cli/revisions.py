@@ -30,7 +30,8 @@ def _add(commands: argparse._SubParsersAction[argparse.ArgumentParser], name: st
          run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}. {_PLACE}")
     parser.add_argument("model", metavar="MODEL", help="its name, or namespace/name")
-    parser.add_argument("--server", metavar="URL", help=f"a `paddock serve` on this machine (default: {DEFAULT_SERVER})")
+    parser.add_argument("--server", metavar="URL",
+                        help=f"a `paddock serve` on this machine (default: {DEFAULT_SERVER})")
     parser.add_argument("--namespace", "-n", help=f"in a cluster: the Model's namespace (default: {_NAMESPACE})")
     parser.add_argument("--context", help="in a cluster: which context of the kubeconfig")
     parser.add_argument("--kubeconfig", metavar="PATH", help="in a cluster: default $KUBECONFIG, or ~/.kube/config")

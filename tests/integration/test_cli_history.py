@@ -85,8 +85,8 @@ def test_a_bad_revision_is_shown_and_rolled_back_from(tmp_path: Path, tiny: Tiny
 def test_who_asks_wrongly_is_told_the_remedy(tmp_path: Path) -> None:
     nobody = run("history", "a", "--server", "http://127.0.0.1:9", tmp=tmp_path)
     assert (nobody.returncode, nobody.stderr) == (
-        1, "paddock: no server answers at http://127.0.0.1:9: start one with `paddock serve`, name another with "
-           "--server, or a cluster with --namespace\n")
+        1, ("paddock: no server answers at http://127.0.0.1:9: start one with `paddock serve`, name another with "
+            "--server, or a cluster with --namespace\n"))
     both = run("diff", "a", "--server", "http://127.0.0.1:9", "--context", "x", tmp=tmp_path)
     assert (both.returncode, "leave one out" in both.stderr) == (2, True)
     twice = run("rollback", "team/a", "--namespace", "other", tmp=tmp_path)

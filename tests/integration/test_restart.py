@@ -181,7 +181,7 @@ async def test_requests_are_counted_by_the_hour(tmp_path: Path, tiny: Tiny) -> N
         hours, firsts = await record.read(tables.usage), await record.read(tables.firsts)
     finally:
         record.close()
-    counts = {name: sum(hour.count for hour in hours if hour.model == name) for name in ("default/a", "default/b")}
+    counts = {name: sum(hour.requests for hour in hours if hour.model == name) for name in ("default/a", "default/b")}
     assert counts == {"default/a": 2, "default/b": 1}
     assert [first.model for first in firsts] == ["default/a", "default/b"]
 

@@ -32,7 +32,7 @@ class Connection:
 
 async def configure(kubeconfig: str | None, *, context: str | None = None,
                     environment: Mapping[str, str] = os.environ, folder: Path = _FOLDER) -> Configuration:
-    """By `kubeconfig` (and a `context` of it that is not the current one), else as the pod's service account. Raises NoCluster."""
+    """By `kubeconfig`, in its current or another `context`; else as the pod's service account. Raises NoCluster."""
     configuration = Configuration()
     if kubeconfig:
         try:

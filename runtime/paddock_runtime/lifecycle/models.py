@@ -27,7 +27,8 @@ class Model:
     """`desired` is what the configuration asks for, `fallback` what was good before, `active` what is in memory.
 
     `asked`: a load was asked for without a request, since then. `asleep`: it was unloaded on request, and not even an
-    assignment loads it before somebody asks. `returning`: it was in memory before a restart. Times are monotonic seconds.
+    assignment loads it before somebody asks. `returning`: it was in memory before a restart. Times are monotonic
+    seconds.
     """
 
     id: ModelId

@@ -45,7 +45,8 @@ class _Seen:
 
 class Operations:
     """A listener of the bus. `loaded`: the Models in memory; an end of the pod takes none of them away, for they are
-    what it brings back. `load_times`: by Model. Failures from before `since` (Unix seconds) were told in an earlier life."""
+    what it brings back. `load_times`: by Model. Failures from before `since` (Unix seconds) were told in an earlier
+    life."""
 
     def __init__(self, record: Record, *, since: float) -> None:
         self._record, self._since = record, since

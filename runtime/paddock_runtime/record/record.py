@@ -61,7 +61,7 @@ class Record:
             async with asyncio.timeout(_READ_SECONDS):
                 return await asyncio.wrap_future(self._writer.read(query))
         except (sqlite3.Error, TimeoutError) as error:
-            raise NoRecord(f"it can't be read: {error or 'the disk takes too long'}") from error
+            raise NoRecord(f"it can't be read: {str(error) or 'the disk takes too long'}") from error
 
     def read_now(self, query: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
         """Blocks: for the start only, before anything runs."""

@@ -20,7 +20,8 @@ class Shelf(Generic[D]):
 
     To be used by one thread. Other parts make their own by `record.shelf(kind, Type)`, with a kind of their own."""
 
-    def __init__(self, kind: str, document: type[D], stored: Iterable[tuple[str, str]], put: Put, *, limit: int) -> None:
+    def __init__(self, kind: str, document: type[D], stored: Iterable[tuple[str, str]], put: Put, *, limit: int
+                 ) -> None:
         self._kind, self._put, self._limit = kind, put, limit
         self._documents: OrderedDict[str, D] = OrderedDict()
         for key, content in stored:

@@ -22,7 +22,7 @@ class Hour(NamedTuple):
 
     model: str
     hour: int
-    count: int
+    requests: int
 
 
 class First(NamedTuple):

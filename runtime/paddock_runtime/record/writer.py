@@ -119,7 +119,7 @@ class Writer:
                     write(self._connection)
                 except sqlite3.Error:
                     raise
-                except Exception:
+                except Exception:  # noqa: BLE001  of one write, not of the others
                     _log.exception("a change could not be recorded")
             self._connection.execute("COMMIT")
         except BaseException:

@@ -11,9 +11,27 @@ import yaml
 from paddock_cli.errors import CommandError
 from paddock_cli.manifests import find, put_spec
 
-SPEC: dict[str, Any] = {"source": {"file": {"path": "/new.gguf"}}, "defaults": {"systemPrompt": "one\ntwo\n", "seed": 0},
-                        "aliases": ["x:1"]}
+SPEC: dict[str, Any] = {"source": {"file": {"path": "/new.gguf"}}, "aliases": ["x:1"],
+                        "defaults": {"systemPrompt": "one\ntwo\n", "seed": 0}}
 HEAD = "apiVersion: paddock.dev/v1alpha1\nkind: Model\n"
+LIST = """apiVersion: v1
+kind: List
+items:
+- apiVersion: paddock.dev/v1alpha1
+  kind: Model
+  metadata: {name: second, namespace: team}
+  spec:
+    source: {file: {path: /old.gguf}}
+- kind: Other
+  apiVersion: v1
+"""
+FLOW = """{"apiVersion": "paddock.dev/v1alpha1", "kind": "Model", "metadata": {"name": "second", "namespace": "team"},
+ "spec": {"source": {"file": {"path": "/old.gguf"}}}}"""
+SHARED = f"""{HEAD}metadata: {{name: second, namespace: team}}
+spec: &t
+  source: {{file: {{path: /b}}}}
+status: *t
+"""
 FILE = f"""# The whole file's comment
 {HEAD}metadata:
   name: first  # stays
@@ -65,10 +83,7 @@ def test_each_document_can_be_the_one(tmp_path: Path, model: str) -> None:
 
 
 @pytest.mark.parametrize("text", [
-    f"apiVersion: v1\nkind: List\nitems:\n- {HEAD.replace(chr(10), chr(10) + '  ')}metadata: {{name: second, namespace: team}}\n"
-    "  spec:\n    source: {file: {path: /old.gguf}}\n- kind: Other\n  apiVersion: v1\n",
-    '{"apiVersion": "paddock.dev/v1alpha1", "kind": "Model", "metadata": {"name": "second", "namespace": "team"}, '
-    '"spec": {"source": {"file": {"path": "/old.gguf"}}}}',
+    LIST, FLOW,
     f"{HEAD}spec:\n  source: {{file: {{path: /old.gguf}}}}\nmetadata:\n  name: second\n  namespace: team",
     f"{HEAD}metadata: {{name: second, namespace: team}}\nspec:\n  source: {{file: {{path: /old.gguf}}}}",
 ])
@@ -79,19 +94,15 @@ def test_lists_flow_style_and_any_order(tmp_path: Path, text: str) -> None:
 
 
 def test_json_stays_json(tmp_path: Path) -> None:
-    text = '{"apiVersion": "paddock.dev/v1alpha1", "kind": "Model", "metadata": {"name": "second", "namespace": ' \
-           '"team"}, "spec": {}}'
-    assert put(tmp_path, text, "m.json").startswith('{\n  "apiVersion"')
+    assert put(tmp_path, FLOW, "m.json").startswith('{\n  "apiVersion"')
 
 
 def test_what_can_not_be_changed_without_harm_is_left_alone(tmp_path: Path) -> None:
-    text = f"{HEAD}metadata: {{name: first}}\nspec: &s\n  source: {{file: {{path: /a}}}}\n---\n{HEAD}" \
-           "metadata: {name: second, namespace: team}\nspec: &t\n  source: {file: {path: /b}}\nstatus: *t\n"
     path = tmp_path / "m.yaml"
-    path.write_text(text)
+    path.write_text(SHARED)
     with pytest.raises(CommandError, match="anchors"):
         put_spec(find(tmp_path, "team", "second"), SPEC)
-    assert path.read_text() == text
+    assert path.read_text() == SHARED
 
 
 def test_a_file_that_changed_meanwhile_is_not_overwritten(tmp_path: Path) -> None:

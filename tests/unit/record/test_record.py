@@ -1,4 +1,4 @@
-"""The record on a real disk: what outlives a process, what is bounded, and what happens to a file that can't be used."""
+"""The record on a real disk: what outlives a process, what is bounded, and what happens to an unusable file."""
 
 from __future__ import annotations
 

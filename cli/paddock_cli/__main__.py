@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from paddock_api.fields import parse_duration
+from paddock_cli import revisions
 from paddock_cli.errors import CommandError
 from paddock_cli.machine import default_budget
 from paddock_cli.quantities import format_bytes, parse_bytes
@@ -33,6 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="paddock", description="Many llama.cpp models, one request away.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_serve(commands.add_parser("serve", help="serve a directory of Model manifests on this machine"))
+    revisions.add(commands)
     commands.add_parser("version", help="print the version").set_defaults(run=_version)
     return parser
 

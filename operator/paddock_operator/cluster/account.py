@@ -30,14 +30,14 @@ class Connection:
     insecure: bool
 
 
-async def configure(kubeconfig: str | None, *, environment: Mapping[str, str] = os.environ,
-                    folder: Path = _FOLDER) -> Configuration:
-    """By `kubeconfig`, else as the pod's service account. Raises NoCluster."""
+async def configure(kubeconfig: str | None, *, context: str | None = None,
+                    environment: Mapping[str, str] = os.environ, folder: Path = _FOLDER) -> Configuration:
+    """By `kubeconfig`, in its current or another `context`; else as the pod's service account. Raises NoCluster."""
     configuration = Configuration()
     if kubeconfig:
         try:
             await load_kube_config(  # type: ignore[no-untyped-call]  # the client's loaders have no types
-                config_file=kubeconfig, client_configuration=configuration)
+                config_file=kubeconfig, context=context, client_configuration=configuration)
         except (ConfigException, OSError) as error:
             raise NoCluster(f"the kubeconfig {kubeconfig} can't be used: {error}") from error
         return configuration

@@ -84,6 +84,6 @@ class ApiServer:
         await self._client.close()  # type: ignore[no-untyped-call]  # the client has no types
 
 
-async def connect(kubeconfig: str | None) -> ApiServer:
+async def connect(kubeconfig: str | None, context: str | None = None) -> ApiServer:
     """By `kubeconfig`, else as the pod's service account. Raises NoCluster."""
-    return ApiServer(await configure(kubeconfig))
+    return ApiServer(await configure(kubeconfig, context=context))

@@ -40,6 +40,8 @@ class Configuration:
         self._config, self.hash, self.error = config, config_hash(config), None
         registry = self._core.registry
         touched = [registry.add(entry) for entry in changes.added]
+        for model in touched:
+            self._core.past.recall(registry, model)
         for change in changes.changed:
             model = registry.models[change.model]
             before = model.targets()
@@ -54,6 +56,7 @@ class Configuration:
         registry.rename()
         self._core.bus.publish(EventType.CONFIG, generation=config.generation, hash=self.hash)
         for model in touched:
+            self._core.past.accepted(model)
             self._prepare(model)
         for model in removed:
             self._remove(model)
@@ -74,6 +77,8 @@ class Configuration:
                 self._core.fetcher.start(target, urgent=False)
             else:
                 self._core.fetcher.look(target)
+        elif target.prepared is None and not target.bad:  # it failed in an earlier life, for what may pass
+            self._core.fetcher.look(target)
         self._core.settle(model)
 
     def _remove(self, model: Model) -> None:

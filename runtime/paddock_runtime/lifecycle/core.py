@@ -17,12 +17,15 @@ from paddock_runtime.lifecycle.engines import EnginePool
 from paddock_runtime.lifecycle.files import Check, Fetcher, Store
 from paddock_runtime.lifecycle.limits import Limits
 from paddock_runtime.lifecycle.models import Model, Registry
+from paddock_runtime.lifecycle.past import Past
 from paddock_runtime.lifecycle.plan import superseded, wanted_since
+from paddock_runtime.lifecycle.returning import take_up
 from paddock_runtime.lifecycle.targets import Target
 from paddock_runtime.lifecycle.teller import Teller
 from paddock_runtime.lifecycle.threads import divide
 from paddock_runtime.lifecycle.units import Engine, Unit, UnitState
 from paddock_runtime.lifecycle.watch import Learned
+from paddock_runtime.record import Record
 from paddock_runtime.system.clock import Clock
 
 
@@ -30,10 +33,11 @@ class Core:
     """Hears of requests (the dispatcher's Desk), of files (the fetcher's owner) and of children (the pool's owner)."""
 
     def __init__(self, store: Store, registry: Registry, bus: Bus, *, memory_bytes: int, cores: int, limits: Limits,
-                 clock: Clock, check: Check) -> None:
+                 clock: Clock, check: Check, record: Record, version: str) -> None:
         self.registry, self.bus, self.limits, self.clock = registry, bus, limits, clock
         self.memory_bytes, self.cores = memory_bytes, cores
         self.learned = Learned(limits.learned_entries)
+        self.past = Past(record, self.learned, bus=bus, clock=clock, limits=limits, version=version)
         self.pool = EnginePool(self, bus, limits=limits, clock=clock, verify=store.verify)
         self.fetcher = Fetcher(self, store, concurrent=limits.concurrent_fetches, memory_bytes=memory_bytes,
                                check=check)
@@ -98,12 +102,12 @@ class Core:
         elif serving and model.switching_since is None:
             model.switching_since = self.clock.monotonic()
         if model.active is candidate:
-            model.asked = model.kept_since = None
+            model.asked = model.kept_since = model.returning = None
         elif model.assigned and model.kept_since is None:
             model.kept_since = self.clock.monotonic()
         self.registry.reindex(model)
         self.refresh(model)
-        if wanted_since(model) is not None or model.assigned:
+        if wanted_since(model) is not None or model.assigned or model.returning is not None:
             self.want(model)
         if model.removed and model.active is None and model in self.registry.leaving and not self._in_memory(model):
             self.registry.left(model)
@@ -114,6 +118,7 @@ class Core:
     def refresh(self, model: Model) -> None:
         """Tells of what is new about it, if anything is."""
         self._teller.refresh(model)
+        self.past.look(model)
 
     def refresh_users(self, unit: Unit) -> None:
         for model in self.users(unit):
@@ -128,7 +133,7 @@ class Core:
         """Keeps the failure, and answers who waits unless waiting makes sense or an older revision can serve."""
         now = self.clock.monotonic()
         target.fail(error, limits=self.limits, now=now, served=served)
-        model.asked = None
+        model.asked = model.returning = None
         if model.active is None:
             model.switching_since = None
         self.settle(model)
@@ -184,7 +189,8 @@ class Core:
         if target.fetching or target.prepared is None:
             self.refresh(model)
             return
-        target.failure = None
+        if target.failure is not None and not target.failure.blocks(self.clock.monotonic()):
+            target.failure = None  # else its load failed in an earlier life of the pod, and waits on
         self.settle(model)
         self.poke()
 
@@ -199,6 +205,7 @@ class Core:
     # --- what the pool of children reports
 
     def unit_ready(self, unit: Unit) -> None:
+        take_up(unit, self.users(unit))
         for model in self.users(unit):
             for target in self._targets(model, unit):
                 target.loaded()

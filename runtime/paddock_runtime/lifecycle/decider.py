@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from paddock_runtime.lifecycle.ends import no_fit_error, no_room_error
 from paddock_runtime.lifecycle.models import Model
 from paddock_runtime.lifecycle.plan import resident, wanted, wanted_since
+from paddock_runtime.lifecycle.returning import returns
 from paddock_runtime.lifecycle.units import UnitState
 from paddock_runtime.scheduler import Action, Budget, Decision, Evict, Load, Refuse, Wanted, decide
 
@@ -79,7 +80,7 @@ class Decider:
         retry_at: list[float] = []
         for model in list(self._restless):
             target, asked = model.candidate, wanted_since(model) is not None
-            if model.removed or not (asked or (model.assigned and not model.asleep)):
+            if model.removed or not (asked or (model.assigned and not model.asleep) or returns(model, now)):
                 self._restless.discard(model)
             elif target.failure is not None and target.failure.blocks(now):
                 if target.failure.retry_at is not None:

@@ -60,3 +60,7 @@ class Limits:
 
     # memory of measurements
     learned_entries: int = 1_000
+
+    # after a restart
+    return_seconds: float = 300.0  # what was loaded before, and finds room in this time, comes back by itself
+    return_patience: float = 5.0  # so long it waits for the files of what is more valuable to be looked at

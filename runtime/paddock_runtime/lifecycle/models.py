@@ -15,6 +15,7 @@ from paddock_api.pool import PoolConfig, PoolEntry
 from paddock_api.revision import Revision
 from paddock_api.state import Phase
 from paddock_runtime.engine.types import EngineType
+from paddock_runtime.lifecycle.returning import Return
 from paddock_runtime.lifecycle.targets import Target
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ class Model:
     """`desired` is what the configuration asks for, `fallback` what was good before, `active` what is in memory.
 
     `asked`: a load was asked for without a request, since then. `asleep`: it was unloaded on request, and not even an
-    assignment loads it before somebody asks. Times are monotonic seconds.
+    assignment loads it before somebody asks. `returning`: it was in memory before a restart. Times are monotonic
+    seconds.
     """
 
     id: ModelId
@@ -36,6 +38,7 @@ class Model:
     active: Target | None = None
     queue: deque[Run] = field(default_factory=deque)
     asked: float | None = None
+    returning: Return | None = None
     switching_since: float | None = None
     kept_since: float | None = None
     asleep: bool = False
@@ -119,6 +122,11 @@ class Registry:
                 model.fallback = before
             model.switching_since = None
         self._configure(model, entry)
+
+    def fall_back_to(self, model: Model, good: Revision) -> None:
+        """`good` was proven in an earlier life of the pod."""
+        model.fallback = self._target(model.id, good)
+        self.reindex(model)
 
     def remove(self, model: Model) -> None:
         model.removed = True

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from paddock_runtime.lifecycle.models import Model, Registry
+from paddock_runtime.lifecycle.returning import held_back, priority_of, returns
 from paddock_runtime.lifecycle.targets import Target
 from paddock_runtime.lifecycle.units import Unit, UnitState
 from paddock_runtime.lifecycle.watch import Learned
@@ -47,7 +48,11 @@ def superseded(model: Model) -> bool:
 def wanted(models: Iterable[Model], learned: Learned, *, budget: int, now: float) -> list[Wanted]:
     """One want a context, for all Models that wait for it."""
     wants: dict[str, Wanted] = {}
+    models = list(models)
+    later = held_back(models, now)
     for model in models:
+        if model in later and wanted_since(model) is None:
+            continue
         target = model.candidate
         want = _want(model, target, learned, budget, now)
         if want is None:
@@ -61,7 +66,9 @@ def _want(model: Model, target: Target, learned: Learned, budget: int, now: floa
     if target.prepared is None or (target.failure is not None and target.failure.blocks(now)):
         return None
     since = wanted_since(model)
-    spare = since is None and model.assigned and not model.asleep
+    returning = model.returning if since is None and returns(model, now) else None
+    kept = model.assigned and not model.asleep
+    spare = since is None and (kept or returning is not None)
     if since is None and not spare:
         return None
     charge = target.prepared.charge
@@ -69,7 +76,8 @@ def _want(model: Model, target: Target, learned: Learned, budget: int, now: floa
         key=target.prepared.context, weights=target.prepared.weights, context_bytes=charge.context_bytes,
         weights_bytes=learned.weights_bytes(target.prepared.weights, charge.weights_bytes,
                                             context_bytes=charge.context_bytes, budget=budget),
-        since=since if since is not None else model.kept_since or now, priority=target.priority,
+        since=since if since is not None else model.kept_since or (returning.since if returning else now),
+        priority=priority_of(model, spare),
         waiters=max(1, len(model.queue)), spare=spare and not model.pinned)
 
 

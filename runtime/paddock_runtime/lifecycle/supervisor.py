@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from paddock_api.errors import Code, PaddockError
 from paddock_api.events import EventType
+from paddock_api.history import ModelHistory
 from paddock_api.identity import ModelId
 from paddock_api.pool import PoolConfig
 from paddock_api.state import PodState
@@ -22,6 +23,7 @@ from paddock_runtime.lifecycle.models import Registry
 from paddock_runtime.lifecycle.refused import Refused
 from paddock_runtime.lifecycle.view import pod_state
 from paddock_runtime.lifecycle.watcher import Watcher
+from paddock_runtime.record import Record
 from paddock_runtime.system.clock import Clock
 from paddock_runtime.system.cores import usable_cores
 
@@ -31,17 +33,20 @@ class Supervisor:
 
     `memory_bytes` is the budget of all engines together, as PSS; `cores` is divided among the busy ones. `alone`: this
     is the only pod, so Pinned and Preload Models are kept here without an assignment, and a request waits for room as
-    long as it may. `check` raises PaddockError for what is wrong with a revision beside its files.
+    long as it may. `check` raises PaddockError for what is wrong with a revision beside its files. `record` is what it
+    knows from earlier lives, and tells later ones; who gave it closes it.
     """
 
     def __init__(self, store: Store, engine_types: Iterable[EngineType], bus: Bus, *, memory_bytes: int,
                  pod: str = "local", alone: bool = True, version: str = "", cores: int | None = None,
-                 limits: Limits | None = None, clock: Clock | None = None, check: Check = no_check) -> None:
+                 limits: Limits | None = None, clock: Clock | None = None, check: Check = no_check,
+                 record: Record | None = None) -> None:
         limits, clock = limits or Limits(), clock or Clock()
         self._pod, self._version = pod, version
         self._registry = Registry(engine_types, pod, alone=alone)
         self._core = Core(store, self._registry, bus, memory_bytes=memory_bytes, limits=limits, clock=clock,
-                          cores=cores if cores is not None else usable_cores(), check=check)
+                          cores=cores if cores is not None else usable_cores(), check=check,
+                          record=record or Record(), version=version)
         self._configuration = Configuration(self._core)
         self._watcher = Watcher(self._core)
         self._tasks: list[asyncio.Task[None]] = []
@@ -84,6 +89,7 @@ class Supervisor:
         for run in list(self._core.dispatcher.running):
             self._core.dispatcher.finish(run, self._drained())
         await self._core.stop()
+        self._core.past.flush()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -116,6 +122,7 @@ class Supervisor:
         except PaddockError as error:
             self._core.bus.publish(EventType.REQUEST_REFUSED, model=None, code=error.code.value)
             return Refused(error)
+        self._core.past.asked(model)
         return self._core.dispatcher.submit(model, job)
 
     def state(self) -> PodState:
@@ -147,12 +154,16 @@ class Supervisor:
     async def unload(self, model: ModelId) -> None:
         """What runs finishes first. The next request loads again."""
         found = self._registry.get(model)
-        found.asked, found.asleep = None, True
+        found.asked, found.asleep, found.returning = None, True, None
         unit = self._core.ready_unit(found)
         if unit is not None:
             unit.dismissed = True
             self._core.refresh(found)
         self._core.poke()
+
+    async def history(self, model: ModelId) -> ModelHistory:
+        """Raises PaddockError MODEL_NOT_FOUND, and NoRecord."""
+        return await self._core.past.history(self._registry.get(model))
 
     async def prefetch(self, model: ModelId) -> None:
         self._accepting()

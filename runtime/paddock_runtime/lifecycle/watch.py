@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from paddock_api.errors import Code, PaddockError
 from paddock_runtime.lifecycle.limits import Limits
@@ -18,6 +18,12 @@ class Learned:
     def __init__(self, entries: int) -> None:
         self._entries = entries
         self._excess: OrderedDict[str, int] = OrderedDict()
+        self._tell: Callable[[str, int], None] | None = None
+
+    def recall(self, excess: Mapping[str, int], *, tell: Callable[[str, int], None]) -> None:
+        """Begins with what an earlier life saw; `tell` hears of what this one sees."""
+        self._excess.update(excess)
+        self._tell = tell
 
     def see(self, engine: Engine) -> None:
         """After a measurement."""
@@ -25,6 +31,8 @@ class Learned:
         excess = (engine.measured or 0) - contexts - engine.estimated_bytes
         if excess > self._excess.get(engine.key, 0):
             self._excess[engine.key] = excess
+            if self._tell is not None:
+                self._tell(engine.key, excess)
             self._excess.move_to_end(engine.key)
             while len(self._excess) > self._entries:
                 self._excess.popitem(last=False)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from paddock_api.history import ModelHistory
+from paddock_api.identity import ModelId
 from paddock_runtime.bus import Bus
 from paddock_runtime.jobs import Service
 from paddock_runtime.metrics import Metrics
@@ -43,7 +46,8 @@ def _always_alive() -> bool:
 @dataclass(kw_only=True)
 class Context:
     """`alive` is the supervisor's heartbeat. `ending` is set when the listener closes: endless streams leave then.
-    `token`: what clients must show; without one all may ask."""
+    `token`: what clients must show; without one all may ask. `history` raises NoRecord. `directory`: of the manifests,
+    if they are local ones."""
 
     service: Service
     render: Render
@@ -52,5 +56,7 @@ class Context:
     settings: Settings = field(default_factory=Settings)
     alive: Callable[[], bool] = _always_alive
     token: PoolToken | None = None
+    history: Callable[[ModelId], Awaitable[ModelHistory]] | None = None
+    directory: Path | None = None
     ending: asyncio.Event = field(default_factory=asyncio.Event)
     started: int = field(default_factory=lambda: int(time.time()))

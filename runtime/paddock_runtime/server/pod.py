@@ -9,6 +9,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from paddock_api.errors import Code, PaddockError
 from paddock_api.revision import Revision
@@ -17,6 +18,7 @@ from paddock_runtime.config import ConfigSource, Snapshot
 from paddock_runtime.engine.types import EngineType
 from paddock_runtime.lifecycle import Check, Limits, Supervisor
 from paddock_runtime.logs import log_event
+from paddock_runtime.record import Record, open_record
 from paddock_runtime.render import Renderer
 from paddock_runtime.server.app import create_app
 from paddock_runtime.server.context import Context, Settings
@@ -50,7 +52,8 @@ class StopSignal:
 class Plan:
     """`drain`: seconds from the first signal to the end, in the first `accept` of which new work is still taken: for
     those who have not heard of it yet. `snapshot` was read from `source` already. `pod` is one of a pool's; without it
-    this is the only one, who keeps Models by their policy alone."""
+    this is the only one, who keeps Models by their policy alone. `record`: the folder of what outlives a restart;
+    `directory`: of local manifests."""
 
     source: ConfigSource
     snapshot: Snapshot
@@ -60,6 +63,8 @@ class Plan:
     memory_bytes: int
     version: str
     pod: str | None = None
+    record: Path | None = None
+    directory: Path | None = None
     token: PoolToken | None = None
     drain: float = 30.0
     accept: float = 0.0
@@ -71,13 +76,15 @@ async def run(plan: Plan, stop: StopSignal) -> None:
     """Serve until `stop`, then drain. Leaves no process, task or descriptor behind."""
     bus = Bus()
     bus.listen(log_event)
-    async with _renderer() as renderer:
+    async with _renderer() as renderer, _recording(plan) as record:
         supervisor = Supervisor(
             plan.store, plan.engine_types, bus, memory_bytes=plan.memory_bytes, pod=plan.pod or "local",
-            alone=plan.pod is None, version=plan.version, limits=plan.limits, check=template_check(renderer))
+            alone=plan.pod is None, version=plan.version, limits=plan.limits, check=template_check(renderer),
+            record=record)
         warming = asyncio.create_task(_warm(renderer))
         context = Context(service=supervisor, render=renderer.render, bus=bus, settings=plan.settings,
-                          alive=supervisor.alive, token=plan.token)
+                          alive=supervisor.alive, token=plan.token, history=supervisor.history,
+                          directory=plan.directory)
         server = make_server(create_app(context), graceful_seconds=_CLOSE_CONNECTIONS)
         await supervisor.start()
         _apply(plan.snapshot, supervisor)
@@ -174,3 +181,16 @@ async def _renderer() -> AsyncIterator[Renderer]:
         yield renderer
     finally:
         await renderer.close()
+
+
+@contextlib.asynccontextmanager
+async def _recording(plan: Plan) -> AsyncIterator[Record]:
+    """Pods that share a volume have a record each, by their names."""
+    if plan.record is None:
+        yield Record()
+        return
+    record = await asyncio.to_thread(open_record, plan.record, plan.pod or "local")
+    try:
+        yield record
+    finally:
+        await asyncio.to_thread(record.close)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from paddock_api.state import Pressure
 from paddock_runtime.bus import Bus
 from paddock_runtime.jobs import Service
 from paddock_runtime.metrics import Metrics
@@ -36,13 +37,18 @@ class Settings:
     tenant: str = "local"
 
 
-def _always_alive() -> bool:
-    return True
+def _nothing() -> None:
+    return None
+
+
+def _no_pressure() -> Pressure:
+    return Pressure.OK
 
 
 @dataclass(kw_only=True)
 class Context:
-    """`alive` is the supervisor's heartbeat. `ending` is set when the listener closes: endless streams leave then.
+    """`ailment` says what of the supervisor has stopped, `pressure` how near memory is to its limits.
+    `ending` is set when the listener closes: endless streams leave then.
     `token`: what clients must show; without one all may ask."""
 
     service: Service
@@ -50,7 +56,8 @@ class Context:
     bus: Bus
     metrics: Metrics = field(default_factory=Metrics)
     settings: Settings = field(default_factory=Settings)
-    alive: Callable[[], bool] = _always_alive
+    ailment: Callable[[], str | None] = _nothing
+    pressure: Callable[[], Pressure] = _no_pressure
     token: PoolToken | None = None
     ending: asyncio.Event = field(default_factory=asyncio.Event)
     started: int = field(default_factory=lambda: int(time.time()))

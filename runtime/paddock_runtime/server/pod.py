@@ -7,7 +7,7 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 from paddock_api.errors import Code, PaddockError
@@ -23,6 +23,7 @@ from paddock_runtime.server.context import Context, Settings
 from paddock_runtime.server.guard import PoolToken
 from paddock_runtime.server.listener import make_server
 from paddock_runtime.store import FileStore
+from paddock_runtime.system.container import ContainerMemory, container_memory
 
 logger = logging.getLogger("paddock.server")
 
@@ -65,6 +66,7 @@ class Plan:
     accept: float = 0.0
     settings: Settings = field(default_factory=Settings)
     limits: Limits = field(default_factory=Limits)
+    container: Callable[[], ContainerMemory] = container_memory
 
 
 async def run(plan: Plan, stop: StopSignal) -> None:
@@ -74,10 +76,11 @@ async def run(plan: Plan, stop: StopSignal) -> None:
     async with _renderer() as renderer:
         supervisor = Supervisor(
             plan.store, plan.engine_types, bus, memory_bytes=plan.memory_bytes, pod=plan.pod or "local",
-            alone=plan.pod is None, version=plan.version, limits=plan.limits, check=template_check(renderer))
+            alone=plan.pod is None, version=plan.version, limits=plan.limits, check=template_check(renderer),
+            container=plan.container)
         warming = asyncio.create_task(_warm(renderer))
         context = Context(service=supervisor, render=renderer.render, bus=bus, settings=plan.settings,
-                          alive=supervisor.alive, token=plan.token)
+                          ailment=supervisor.ailment, pressure=supervisor.pressure, token=plan.token)
         server = make_server(create_app(context), graceful_seconds=_CLOSE_CONNECTIONS)
         await supervisor.start()
         _apply(plan.snapshot, supervisor)

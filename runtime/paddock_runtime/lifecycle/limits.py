@@ -47,6 +47,7 @@ class Limits:
     read_ahead_bytes: int = 16 << 30  # of one load's files, while its child starts
     spare_idle: float = 3600.0  # a spare child that no load asked for so long is ended; 0: none is kept
     spare_bytes: int = 64 << 20  # what one is taken for until it is measured
+    spare_pause: float = 60.0  # after memory was short, none is started for so long
     spare_backoff: Backoff = Backoff(first=1.0, most=300.0)
 
     # watching

@@ -93,6 +93,8 @@ class Spares:
                     room -= size
             elif not stays or (spare.hello is None and now - spare.started_at > self._limits.start_timeout):
                 self._end(name, spare)
+                if not calm:  # it may be the very one that made memory short: not at once again
+                    past.retry_at = now + self._limits.spare_pause
             else:
                 room -= size
 

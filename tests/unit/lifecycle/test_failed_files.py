@@ -62,7 +62,8 @@ async def test_a_disk_that_hangs_keeps_nobody_from_watching_the_children(monkeyp
     looks: list[None] = []
     core = cast(Core, SimpleNamespace(
         limits=Limits(tick=0.01), clock=Clock(), failing=[SimpleNamespace(targets=lambda: [target])],
-        pool=SimpleNamespace(engines={}), poke=lambda: None, health=Health(), tend_spares=lambda: None, refresh=lambda model: None,
+        pool=SimpleNamespace(engines={}), poke=lambda: None, health=Health(), tend_spares=lambda: None,
+        refresh=lambda model: None,
         dispatcher=SimpleNamespace(end_stalled=lambda: looks.append(None))))
     watching = Watcher(core, measure=lambda pids: {})
     tasks = [asyncio.create_task(loop()) for loop in (watching.watch_time, watching.watch_files)]

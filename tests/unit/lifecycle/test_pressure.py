@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,7 +51,7 @@ def test_a_level_does_not_flap_while_memory_moves_by_less_than_the_margin(
     seen = [first]
     for move in moves:
         seen.append(level(seen[-1], used + move, LIMIT, LIMITS))
-    changes = sum(one is not other for one, other in zip(seen, seen[1:], strict=False))
+    changes = sum(one is not other for one, other in pairwise(seen))
     assert changes <= 1
 
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from typing import Any
 
 _held: list[bytearray] = []
 _stuck = threading.Event()
@@ -22,14 +21,14 @@ def main() -> None:
 
     entry._bindings_only()
     entry._bindings_only = lambda: None  # once is enough
-    from paddock_runtime.engine.llama.context import Context
+    from paddock_runtime.engine.llama.context import Context, Decoded
 
     decode = Context.decode
 
-    def maybe_stuck(self: Context, *arguments: Any) -> Any:
+    def maybe_stuck(self: Context, count: int) -> Decoded:
         while _stuck.is_set():
             threading.Event().wait(1000)
-        return decode(self, *arguments)
+        return decode(self, count)
 
     Context.decode = maybe_stuck  # type: ignore[method-assign]
     entry.main()

@@ -68,7 +68,9 @@ class Spares:
 
     def take(self, engine_type: EngineType) -> Spare | None:
         """The spare of this kind, if it is ready; another takes its place later."""
-        past, spare = self._past[engine_type.name], self._spares.get(engine_type.name)
+        past, spare = self._past.get(engine_type.name), self._spares.get(engine_type.name)
+        if past is None:
+            return None
         past.used_at = self._clock.monotonic()
         if spare is None or not spare.usable:
             return None

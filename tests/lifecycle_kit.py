@@ -179,7 +179,7 @@ async def until(condition: Callable[[], bool], what: str = "the condition") -> N
 async def running(tmp_path: Path, *, memory: int = 4096 * MIB, types: Sequence[EngineType] = (),
                   limits: Limits | None = None, **options: Any) -> AsyncIterator[Pod]:
     """A started pod; at the end no child of it is left."""
-    limits = limits or Limits()
+    limits = limits or quick()
     bus = Bus()
     store = FileStore(tmp_path / "store", reserve_bytes=0)
     supervisor = Supervisor(store, types or [LlamaCpp()], bus, memory_bytes=memory, limits=limits, **options)
@@ -224,5 +224,5 @@ def total_pss(pids: Iterable[int]) -> int:
 
 
 def quick(**changes: Any) -> Limits:
-    """The limits, with those that a test shortens."""
-    return replace(Limits(), **changes)
+    """The limits, with those that a test shortens. Without spare children, so that children can be counted."""
+    return replace(Limits(spare_idle=0.0), **changes)

@@ -55,14 +55,15 @@ class PodThread:
     """`with PodThread(folder, cache) as pod`: serves the manifests in `folder` until the block ends."""
 
     def __init__(self, folder: Path, cache: Path, *, memory_bytes: int = 2 << 30, settings: Settings | None = None,
-                 limits: Limits | None = None, allow_hosts: frozenset[str] = frozenset()) -> None:
+                 limits: Limits | None = None, allow_hosts: frozenset[str] = frozenset(),
+                 **plan: Any) -> None:
         source = DirectorySource(folder)
         self._listener = bind("127.0.0.1", 0)
         self.port: int = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self._plan = Plan(source=source, snapshot=source.read(), store=FileStore(cache, allow_hosts=allow_hosts),
                           engine_types=[LlamaCpp()], listener=self._listener, memory_bytes=memory_bytes,
-                          version="test", drain=5.0, settings=settings or Settings(), limits=limits or Limits())
+                          version="test", drain=5.0, settings=settings or Settings(), limits=limits or Limits(), **plan)
         assert self._plan.snapshot.error is None
         self._thread = threading.Thread(target=self._run, name="pod")
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -31,6 +31,7 @@ class Code(StrEnum):
     HOLD_EXPIRED = "hold_expired"
     NO_FIT = "no_fit"
     DEADLINE = "deadline_exceeded"
+    MEMORY_PRESSURE = "memory_pressure"
     DRAINING = "draining"
     CLIENT_STALLED = "client_stalled"
     # no pod answers
@@ -75,6 +76,7 @@ _STATUS: dict[Code, int] = {
     Code.HOLD_EXPIRED: 503,
     Code.NO_FIT: 409,
     Code.DEADLINE: 504,
+    Code.MEMORY_PRESSURE: 503,
     Code.DRAINING: 503,
     Code.CLIENT_STALLED: 408,
     Code.POOL_UNAVAILABLE: 503,

@@ -17,6 +17,7 @@ class EventType(StrEnum):
     ENGINE_STARTED = "engine_started"  # data.engine, data.pid
     ENGINE_ENDED = "engine_ended"  # data.engine, data.pid, data.code, data.reason, data.requests
     REQUEST_REFUSED = "request_refused"  # data.code
+    PRESSURE = "pressure"  # memory comes near its limits, or is clear of them: data.from, data.to, data.why
     MEMORY = "memory"  # data.charged_bytes, data.measured_bytes, data.budget_bytes
 
 

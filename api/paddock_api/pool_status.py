@@ -15,6 +15,7 @@ class PoolConditionType(StrEnum):
     READY = "Ready"  # all pods are ready and have the configuration
     PROGRESSING = "Progressing"  # pods come, go or take up a new configuration
     DEGRADED = "Degraded"  # something needs a person: the message says what
+    MEMORY_PRESSURE = "MemoryPressure"  # the memory of a pod is nearly used up
 
 
 class PoolMemory(Status):
@@ -40,7 +41,8 @@ class RuntimePoolStatus(Status):
         "metadata.generation that this status speaks of."))] = None
     conditions: Annotated[Conditions, Field(description=(
         "Ready: all pods are ready and have the configuration. Progressing: pods come, go or take up a new "
-        "configuration. Degraded: something needs a person; the message says what."))] = Field(default_factory=list)
+        "configuration. Degraded: something needs a person; the message says what. MemoryPressure: the memory of a "
+        "pod is nearly used up."))] = Field(default_factory=list)
     replicas: Annotated[PodCount | None, Field(description="Pods that exist.")] = None
     ready_replicas: Annotated[PodCount | None, Field(description="Pods that are ready.")] = None
     selector: Annotated[str | None, Field(max_length=1024, description=(

@@ -20,6 +20,14 @@ class Phase(StrEnum):
     FAILED = "Failed"
 
 
+class Pressure(StrEnum):
+    """How near memory is to its limits: at `critical` the next step is that something is killed."""
+
+    OK = "ok"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
 class _State(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -91,9 +99,15 @@ class EngineState(_State):
 
 
 class Memory(_State):
+    """`container_bytes`: what the container holds and the kernel can't take back, `limit_bytes` its limit, if it has
+    one."""
+
     budget_bytes: int
     charged_bytes: int
     measured_bytes: int
+    pressure: Pressure = Pressure.OK
+    container_bytes: int | None = None
+    limit_bytes: int | None = None
 
 
 class PodState(_State):

@@ -8,11 +8,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 
 from paddock_api.events import Event, EventType
-from paddock_api.state import Phase
+from paddock_api.state import Phase, Pressure
 from paddock_runtime.jobs import Service
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 UNKNOWN = "unknown"
+_LEVELS = (Pressure.OK, Pressure.HIGH, Pressure.CRITICAL)
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _TOKEN_SECONDS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2, 5, 30)
@@ -54,6 +55,8 @@ class Metrics:
                             ["model", "phase"], registry=self.registry)
         self._memory = Gauge("paddock_memory_bytes", "Memory of the engines: charged, measured (PSS), budget.",
                              ["kind"], registry=self.registry)
+        self._pressure = Gauge("paddock_memory_pressure", "How near memory is to its limits: 0 ok, 1 high, 2 critical.",
+                               registry=self.registry)
         self._meters: dict[str, ModelMeters] = {}
         self._phases: dict[str, str] = {}
         self._loading_since: dict[str, float] = {}
@@ -80,6 +83,8 @@ class Metrics:
             self._crashes.labels(str(data.get("reason") or data.get("code") or "none")).inc()
         elif event.type is EventType.REQUEST_REFUSED:
             self._refusals.labels(event.model or UNKNOWN, str(data.get("code"))).inc()
+        elif event.type is EventType.PRESSURE:
+            self._pressure.set(_LEVELS.index(Pressure(data["to"])))
         elif event.type is EventType.MEMORY:
             for kind in ("charged", "measured", "budget"):
                 self._set_memory(kind, data.get(f"{kind}_bytes"))

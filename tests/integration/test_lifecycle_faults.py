@@ -199,6 +199,29 @@ async def test_a_frozen_child_is_ended_by_the_watchdog(tmp_path: Path, tiny: Tin
         assert [event.data["reason"] for event in pod.events("engine_ended")] == ["engine_hung"]
 
 
+async def test_a_child_whose_decode_thread_is_stuck_is_ended_by_the_watchdog(tmp_path: Path, tiny: Tiny) -> None:
+    """Fault 3: it lives and its pulse comes, but no step ends. 504 and a strike for what ran; the others go on."""
+    async with running(tmp_path, types=[Faulty()], limits=quick(step_timeout=2.5, tick=0.1)) as pod:
+        pod.apply(tiny_entry("a", tiny(0), engine={"contextLength": 8000, "cacheTokens": 16384}),
+                  tiny_entry("b", tiny(1)))
+        assert (await pod.ask("b")).error is None
+        stream = pod.submit("a", tokens=7000, fingerprint="stuck")
+        await first_text(stream)
+        stuck = pid_of(pod)
+        os.kill(stuck, signal.SIGUSR2)
+        answer = await collect(stream)
+        assert answer.code == "engine_hung"
+        assert answer.error is not None
+        assert answer.error.status == 504
+        assert "finished no step" in answer.error.message, "its pulse came: it was not silent"
+        assert not alive(stuck)
+        assert pod.supervisor._core.dispatcher.strikes.count("default/a\nstuck", time.monotonic()) == 1
+        assert pod.supervisor.ailment() is None, "the pod has dealt with it: no reason to restart the pod"
+        assert (await pod.ask("b")).error is None
+        assert (await pod.ask("a")).error is None
+        assert [event.data["reason"] for event in pod.events("engine_ended")] == ["engine_hung"]
+
+
 async def test_a_child_over_its_charge_is_ended_before_it_harms_others(tmp_path: Path, tiny: Tiny) -> None:
     """Fault 2: reason ENGINE_OOM, backoff with Retry-After, the next load is charged what was seen."""
     greedy = Faulty(grow_mib=300, charge=Charge(weights_bytes=48 * MIB, context_bytes=12 * MIB))

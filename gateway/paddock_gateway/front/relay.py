@@ -28,7 +28,7 @@ STREAM_HEADERS: tuple[Header, ...] = (
     (b"x-accel-buffering", b"no"),
 )
 # Of a pod's headers, those that clients get.
-_PASSED = ("content-type", "content-length", "retry-after", "x-should-retry")
+_PASSED = ("content-type", "content-length", "retry-after", "x-should-retry", "paddock-memory-pressure")
 
 
 class Broken(Exception):

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from paddock_api.events import Event, EventType
 from paddock_api.identity import ModelId
-from paddock_api.state import Failure, ModelState, Phase, PodState
+from paddock_api.state import Failure, ModelState, Phase, PodState, Pressure
 from paddock_operator.pods.shared import Shared
 
 _LEAVING = (Phase.DRAINING, Phase.UNLOADING)
@@ -86,7 +86,15 @@ class PodView:
             return Change(self._restated(event, _model_id(event.model)), pod=False, details=details)
         if event.type is EventType.CONFIG:
             return Change(frozenset(), pod=self._configured(event), details=details)
+        if event.type is EventType.PRESSURE:
+            return Change(frozenset(), pod=self._pressed(event), details=details)
         return Change(frozenset(), pod=False, details=details)
+
+    def _pressed(self, event: Event) -> bool:
+        memory = self.state.memory
+        pressure = _pressure_of(event.data.get("to"))
+        self.state.memory = memory.model_copy(update={"pressure": pressure})
+        return pressure is not memory.pressure
 
     def _phase(self, event: Event, model: ModelId) -> ModelId:
         phase = _phase_of(event.data.get("to"))
@@ -173,6 +181,13 @@ def _phase_of(value: object) -> Phase:
         return Phase(str(value))
     except ValueError:
         raise Unreadable(f"{str(value)[:40]!r} is no phase of a Model") from None
+
+
+def _pressure_of(value: object) -> Pressure:
+    try:
+        return Pressure(str(value))
+    except ValueError:
+        raise Unreadable(f"{str(value)[:40]!r} is no level of memory pressure") from None
 
 
 def _in_memory(state: ModelState | None) -> bool:

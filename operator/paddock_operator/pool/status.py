@@ -9,7 +9,7 @@ from typing import Any
 from paddock_api.cluster_names import ANNOTATION_RECONCILE
 from paddock_api.pool_status import PoolConditionType, PoolMemory, PoolModels, RuntimePoolStatus
 from paddock_api.runtime_pool import RuntimePool
-from paddock_api.state import PodState
+from paddock_api.state import PodState, Pressure
 from paddock_api.status import Condition
 from paddock_operator.clock import timestamp
 from paddock_operator.model.reasons import plain, pods
@@ -77,7 +77,7 @@ def status(seen: Seen) -> RuntimePoolStatus:
 def _conditions(seen: Seen) -> list[Condition]:
     old = {each.type: each for each in (seen.pool.status.conditions if seen.pool.status is not None else ())}
     aspects = {PoolConditionType.READY: _ready(seen), PoolConditionType.PROGRESSING: _progressing(seen),
-               PoolConditionType.DEGRADED: _degraded(seen)}
+               PoolConditionType.DEGRADED: _degraded(seen), PoolConditionType.MEMORY_PRESSURE: _pressed(seen)}
     found = []
     for kind, (truth, reason, message) in aspects.items():
         before = old.get(kind)
@@ -117,6 +117,17 @@ def _degraded(seen: Seen) -> tuple[bool, str, str]:
         if state.config_error is not None:
             return True, "ConfigurationRefused", plain(f"{name}: {state.config_error}")
     return False, "AsWanted", "nothing needs a person"
+
+
+def _pressed(seen: Seen) -> tuple[bool, str, str]:
+    pressed = {name: state.memory for name, state in sorted(seen.states.items())
+               if state.memory.pressure is not Pressure.OK}
+    if not pressed:
+        return False, "EnoughMemory", "no pod is short of memory"
+    critical = any(memory.pressure is Pressure.CRITICAL for memory in pressed.values())
+    which = ", ".join(f"{name} ({memory.pressure.value})" for name, memory in pressed.items())
+    return True, "MemoryCritical" if critical else "MemoryHigh", plain(
+        f"memory is nearly used up in {which}: raise spec.memory, keep fewer Models loaded, or add pods")
 
 
 def _memory(states: Mapping[str, PodState]) -> PoolMemory | None:

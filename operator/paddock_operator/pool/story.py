@@ -8,7 +8,8 @@ from paddock_operator.model.story import Told
 
 
 def story(uid: str, old: RuntimePoolStatus | None, new: RuntimePoolStatus) -> list[Told]:
-    """An event for each turn: something needs a person, or not any more; all is ready; pods come or go."""
+    """An event for each turn: something needs a person, or not any more; memory runs short; all is ready; pods
+    come or go."""
     before = {each.type: each for each in (old.conditions if old is not None else ())}
     told = []
     for condition in new.conditions:
@@ -25,6 +26,6 @@ def story(uid: str, old: RuntimePoolStatus | None, new: RuntimePoolStatus) -> li
 
 
 def _event(kind: str, now: bool, before: bool) -> str | None:
-    if kind == PoolConditionType.DEGRADED:
+    if kind in (PoolConditionType.DEGRADED, PoolConditionType.MEMORY_PRESSURE):
         return "Warning" if now else "Normal" if before else None
     return "Normal" if now else None

@@ -36,6 +36,10 @@ class EngineClient(asyncio.Protocol):
             self.process.kill()
         return self.process
 
+    def listen(self, on_report: Callable[[Report], None]) -> None:
+        """From now on reports go there."""
+        self._on_report = on_report
+
     def send(self, message: Message) -> None:
         """Drops it when the child is gone: its end is reported elsewhere. Raises ProtocolError if it is too large."""
         frame = encode(message)

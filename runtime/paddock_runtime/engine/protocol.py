@@ -128,11 +128,15 @@ class Resume(Message, frozen=True, tag="resume"):
     id: int
 
 
+class Trim(Message, frozen=True, tag="trim"):
+    """Memory is short: let go of what only speeds up later requests (idle prefixes, freed heap). `Stats` follow."""
+
+
 class Inspect(Message, frozen=True, tag="inspect"):
     """Ask for `Stats` now."""
 
 
-Command = Load | OpenContext | CloseContext | Threads | Generate | Embed | Cancel | Pause | Resume | Inspect
+Command = Load | OpenContext | CloseContext | Threads | Generate | Embed | Cancel | Pause | Resume | Trim | Inspect
 
 
 # --- what the child reports -------------------------------------------------------------------

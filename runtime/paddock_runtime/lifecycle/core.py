@@ -9,21 +9,24 @@ import asyncio
 
 from paddock_api.errors import PaddockError
 from paddock_api.events import EventType
-from paddock_api.state import Phase
+from paddock_api.state import Phase, Pressure
 from paddock_runtime.bus import Bus
 from paddock_runtime.lifecycle.decider import Decider
 from paddock_runtime.lifecycle.dispatch import Dispatcher
 from paddock_runtime.lifecycle.engines import EnginePool
 from paddock_runtime.lifecycle.files import Check, Fetcher, Store
+from paddock_runtime.lifecycle.health import Health
 from paddock_runtime.lifecycle.limits import Limits
 from paddock_runtime.lifecycle.models import Model, Registry
 from paddock_runtime.lifecycle.past import Past
 from paddock_runtime.lifecycle.plan import superseded, wanted_since
+from paddock_runtime.lifecycle.relieving import Relieving
 from paddock_runtime.lifecycle.returning import take_up
+from paddock_runtime.lifecycle.spares import Spares
 from paddock_runtime.lifecycle.targets import Target
 from paddock_runtime.lifecycle.teller import Teller
 from paddock_runtime.lifecycle.threads import divide
-from paddock_runtime.lifecycle.units import Engine, Unit, UnitState
+from paddock_runtime.lifecycle.units import Engine, EngineStage, Unit, UnitState
 from paddock_runtime.lifecycle.watch import Learned
 from paddock_runtime.record import Record
 from paddock_runtime.system.clock import Clock
@@ -38,7 +41,10 @@ class Core:
         self.memory_bytes, self.cores = memory_bytes, cores
         self.learned = Learned(limits.learned_entries)
         self.past = Past(record, self.learned, bus=bus, clock=clock, limits=limits, version=version)
-        self.pool = EnginePool(self, bus, limits=limits, clock=clock, verify=store.verify)
+        self.health = Health()
+        self.spares = Spares(registry.types, limits=limits, clock=clock)
+        self.pool = EnginePool(self, bus, limits=limits, clock=clock, verify=store.verify, spares=self.spares)
+        self.relieving = Relieving(self, limits.pressure)
         self.fetcher = Fetcher(self, store, concurrent=limits.concurrent_fetches, memory_bytes=memory_bytes,
                                check=check)
         self.dispatcher = Dispatcher(self, registry, limits=limits, clock=clock)
@@ -61,7 +67,15 @@ class Core:
         for unit in list(self.pool.units.values()):
             if unit.state is not UnitState.LEAVING:
                 self.evict(unit, "shutdown")
-        await self.pool.shut()
+        await asyncio.gather(self.pool.shut(), self.spares.close())
+
+    def tend_spares(self) -> None:
+        """A spare child may be there while it is in nobody's way."""
+        engines = self.pool.engines.values()
+        self.spares.tend(
+            room=self.memory_bytes - sum(engine.charged_bytes for engine in engines),
+            calm=self.relieving.level is Pressure.OK, wanted=bool(self.registry.models),
+            loading=any(engine.stage in (EngineStage.STARTING, EngineStage.LOADING) for engine in engines))
 
     # --- Models
 

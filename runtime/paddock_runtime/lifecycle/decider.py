@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from paddock_runtime.lifecycle.ends import no_fit_error, no_room_error
@@ -11,10 +13,12 @@ from paddock_runtime.lifecycle.models import Model
 from paddock_runtime.lifecycle.plan import resident, wanted, wanted_since
 from paddock_runtime.lifecycle.returning import returns
 from paddock_runtime.lifecycle.units import UnitState
-from paddock_runtime.scheduler import Action, Budget, Decision, Evict, Load, Refuse, Wanted, decide
+from paddock_runtime.scheduler import Action, Budget, Decision, Evict, EvictReason, Load, Refuse, Wanted, decide
 
 if TYPE_CHECKING:
     from paddock_runtime.lifecycle.core import Core
+
+_log = logging.getLogger(__name__)
 
 
 class Decider:
@@ -52,17 +56,29 @@ class Decider:
         self._due = False
         if self._stopped:
             return
+        try:
+            self._decide_now()
+        except Exception:  # noqa: BLE001 - the next one may succeed; if none does, /livez fails
+            _log.exception("a decision failed")
+        else:
+            self._core.health.beat("the scheduler", self._core.clock.monotonic())
+
+    def _decide_now(self) -> None:
         core, now = self._core, self._core.clock.monotonic()
         self._drop_orphans()
         retry_at = self._fetch_for_restless(now)
         wants = wanted(self._restless, core.learned, budget=core.memory_bytes, now=now)
         residents = [resident(unit, core.registry) for unit in core.pool.units.values()]
-        decision = decide(self._budget, residents, wants, now)
+        order = core.relieving.take_order()
+        decision = decide(replace(self._budget, free_bytes=order), residents, [] if core.relieving.holds else wants,
+                          now)
         self._take_turns(decision)
         by_key = {want.key: want for want in wants}
         for action in decision.actions:
             self._act(action, by_key)
         self._refuse_hopeless(decision.room_at)
+        self._refuse_pressed(ordered=order > 0, actions=decision.actions)
+        core.tend_spares()
         self._set_alarm(now, decision.wake_at, retry_at)
 
     def _drop_orphans(self) -> None:
@@ -131,6 +147,19 @@ class Decider:
             due = room_at.get(model.candidate.context or "")
             if due is not None:
                 self._core.dispatcher.refuse_hopeless(model, due, no_room_error)
+
+    def _refuse_pressed(self, *, ordered: bool, actions: Iterable[Action]) -> None:
+        """Where memory is short and nothing idle is left to unload, who waits for a load is told so at once."""
+        core = self._core
+        core.relieving.carried_out(ordered=ordered, evicted=any(
+            isinstance(action, Evict) and action.reason is EvictReason.PRESSURE for action in actions))
+        if not core.relieving.refuses:
+            return
+        for model in list(self._restless):
+            if model.candidate.prepared is not None and model.candidate.context not in core.pool.units \
+                    and core.ready_unit(model) is None:
+                model.asked = None
+                core.dispatcher.refuse_waiting(model, core.relieving.error)
 
     def _refuse(self, refusal: Refuse) -> None:
         for model in [model for model in self._restless if model.candidate.context == refusal.key]:

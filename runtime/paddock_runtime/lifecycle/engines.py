@@ -35,10 +35,12 @@ from paddock_runtime.engine.protocol import (
 )
 from paddock_runtime.lifecycle.ends import crash_error, engine_code
 from paddock_runtime.lifecycle.limits import Limits
+from paddock_runtime.lifecycle.spares import Spares
 from paddock_runtime.lifecycle.targets import Target
 from paddock_runtime.lifecycle.units import Engine, EngineStage, Unit, UnitState
 from paddock_runtime.store import Artifact
 from paddock_runtime.system.clock import Clock
+from paddock_runtime.system.readahead import ReadAhead
 
 _log = logging.getLogger(__name__)
 
@@ -69,8 +71,10 @@ class EnginePool:
     """All engines by weights key, all units by context key."""
 
     def __init__(self, owner: Owner, bus: Bus, *, limits: Limits, clock: Clock,
-                 verify: Callable[[Artifact], None]) -> None:
+                 verify: Callable[[Artifact], None], spares: Spares) -> None:
         self._owner, self._bus, self._limits, self._clock, self._verify = owner, bus, limits, clock, verify
+        self._spares = spares
+        self._ahead = ReadAhead(at_once=limits.concurrent_loads, most_bytes=limits.read_ahead_bytes)
         self.engines: dict[str, Engine] = {}
         self.units: dict[str, Unit] = {}
         self._closing: set[asyncio.Task[int]] = set()
@@ -134,8 +138,15 @@ class EnginePool:
         """One child's life, from the last look at its files until it is reaped."""
         prepared = target.prepared
         assert prepared is not None
+        stop_reading = self._ahead.begin(prepared.files.paths)
         try:
-            await asyncio.to_thread(self._verify_all, prepared.artifacts)
+            await self._live_on(engine, prepared.artifacts)
+        finally:
+            stop_reading()
+
+    async def _live_on(self, engine: Engine, artifacts: Iterable[Artifact]) -> None:
+        try:
+            await asyncio.to_thread(self._verify_all, artifacts)
         except PaddockError as error:
             for unit in list(engine.units.values()):
                 self._owner.unit_stale(unit, error)
@@ -145,6 +156,8 @@ class EnginePool:
             if engine.error is not None:
                 self._fail(engine, engine.error)
             self._forget(engine)
+            return
+        if await self._lived_as_spare(engine):
             return
         try:
             process = await engine.client.start(engine.engine_type)
@@ -156,6 +169,26 @@ class EnginePool:
         self._bus.publish(EventType.ENGINE_STARTED, engine=engine.key, pid=process.pid)
         self._end_if_asked(engine)
         self._ended(engine, await process.ended())
+
+    async def _lived_as_spare(self, engine: Engine) -> bool:
+        """Takes the spare child if there is one. False: there is none, or it was dead before it could begin, which is
+        no fault of this load."""
+        spare = self._spares.take(engine.engine_type)
+        if spare is None or spare.hello is None or spare.client.process is None:
+            return False
+        process, started_by_us = spare.client.process, engine.client
+        engine.client, engine.started_at = spare.client, self._clock.monotonic()
+        engine.client.listen(lambda report: self._report(engine, report))
+        self._bus.publish(EventType.ENGINE_STARTED, engine=engine.key, pid=process.pid)
+        self._report(engine, spare.hello)
+        code = await process.ended()
+        if engine.error is not None or engine.ending or engine.heard:
+            self._ended(engine, code)
+            return True
+        self._bus.publish(EventType.ENGINE_ENDED, engine=engine.key, pid=process.pid, code=code, reason="spare",
+                          requests=0, message=None, stderr=[])
+        engine.client, engine.stage = started_by_us, EngineStage.STARTING
+        return False
 
     def _end_if_asked(self, engine: Engine) -> None:
         """It may have been told to go while it was being started."""
@@ -239,6 +272,7 @@ class EnginePool:
                 self._loading(engine, report)
 
     def _loading(self, engine: Engine, report: Hello | Progress | Loaded | LoadFailed) -> None:
+        engine.heard = engine.heard or not isinstance(report, Hello)
         match report:
             case Hello(protocol=protocol):
                 self._greeted(engine, protocol)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from paddock_runtime.lifecycle.pressure import Thresholds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,12 @@ class Limits:
     oom_backoff: Backoff = Backoff(first=10.0, most=300.0)
     healthy_seconds: float = 60.0  # served so long without an accident, a Model's crashes are forgotten
 
+    read_ahead_bytes: int = 16 << 30  # of one load's files, while its child starts
+    spare_idle: float = 3600.0  # a spare child that no load asked for so long is ended; 0: none is kept
+    spare_bytes: int = 64 << 20  # what one is taken for until it is measured
+    spare_pause: float = 60.0  # after memory was short, none is started for so long
+    spare_backoff: Backoff = Backoff(first=1.0, most=300.0)
+
     # watching
     tick: float = 0.5
     stats_timeout: float = 15.0  # without a word from a ready child: hung
@@ -49,6 +57,10 @@ class Limits:
     memory_interval: float = 1.0
     over_charge_fraction: float = 0.10  # a child may exceed its charge by the larger of these two
     over_charge_bytes: int = 64 << 20
+    pressure: Thresholds = field(default_factory=Thresholds)
+    decide_patience: float = 30.0  # without a decision carried out to its end: /livez fails
+    watch_patience: float = 60.0  # the same for a look at the children or at memory
+    end_patience: float = 120.0  # a killed child that the kernel holds for so long: /livez fails
     busy_linger: float = 0.05  # an engine keeps its threads so long after its last request
 
     # requests

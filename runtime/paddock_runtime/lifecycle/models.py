@@ -76,6 +76,7 @@ class Registry:
 
     def __init__(self, engine_types: Iterable[EngineType], pod: str, *, alone: bool) -> None:
         self._types = {engine_type.name: engine_type for engine_type in engine_types}
+        self.types = tuple(self._types.values())
         self._pod, self.alone = pod, alone
         self.models: dict[ModelId, Model] = {}
         self.leaving: set[Model] = set()  # removed from the configuration, still in memory

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from paddock_api.errors import Code, PaddockError
 from paddock_api.events import EventType
 from paddock_api.history import ModelHistory
 from paddock_api.identity import ModelId
 from paddock_api.pool import PoolConfig
-from paddock_api.state import PodState
+from paddock_api.state import PodState, Pressure
 from paddock_runtime.bus import Bus
 from paddock_runtime.engine.types import EngineType
 from paddock_runtime.jobs import Job, Stream
@@ -25,6 +25,7 @@ from paddock_runtime.lifecycle.view import pod_state
 from paddock_runtime.lifecycle.watcher import Watcher
 from paddock_runtime.record import Record
 from paddock_runtime.system.clock import Clock
+from paddock_runtime.system.container import ContainerMemory, container_memory
 from paddock_runtime.system.cores import usable_cores
 
 
@@ -34,13 +35,15 @@ class Supervisor:
     `memory_bytes` is the budget of all engines together, as PSS; `cores` is divided among the busy ones. `alone`: this
     is the only pod, so Pinned and Preload Models are kept here without an assignment, and a request waits for room as
     long as it may. `check` raises PaddockError for what is wrong with a revision beside its files. `record` is what it
-    knows from earlier lives, and tells later ones; who gave it closes it.
+    knows from earlier lives, and tells later ones; who gave it closes it. `container` reads what holds this pod and its
+    limit.
     """
 
     def __init__(self, store: Store, engine_types: Iterable[EngineType], bus: Bus, *, memory_bytes: int,
                  pod: str = "local", alone: bool = True, version: str = "", cores: int | None = None,
                  limits: Limits | None = None, clock: Clock | None = None, check: Check = no_check,
-                 record: Record | None = None) -> None:
+                 record: Record | None = None,
+                 container: Callable[[], ContainerMemory] = container_memory) -> None:
         limits, clock = limits or Limits(), clock or Clock()
         self._pod, self._version = pod, version
         self._registry = Registry(engine_types, pod, alone=alone)
@@ -48,7 +51,7 @@ class Supervisor:
                           cores=cores if cores is not None else usable_cores(), check=check,
                           record=record or Record(), version=version)
         self._configuration = Configuration(self._core)
-        self._watcher = Watcher(self._core)
+        self._watcher = Watcher(self._core, container=container)
         self._tasks: list[asyncio.Task[None]] = []
         self._leaving = self._draining = False
 
@@ -59,10 +62,20 @@ class Supervisor:
         self._tasks = [asyncio.create_task(self._watcher.watch_memory(), name="watch memory"),
                        asyncio.create_task(self._watcher.watch_time(), name="watch time"),
                        asyncio.create_task(self._watcher.watch_files(), name="watch files")]
+        limits, now, health = self._core.limits, self._core.clock.monotonic(), self._core.health
+        health.watch(self._tasks)
+        health.expect("the scheduler", limits.decide_patience, now)
+        health.expect("the look at the children", limits.watch_patience, now)
+        health.expect("the look at memory", limits.watch_patience, now)
 
-    def alive(self) -> bool:
-        """Whether the loops that watch children and clocks still run: what `/livez` asks."""
-        return not any(task.done() for task in self._tasks)
+    def ailment(self) -> str | None:
+        """What of the pod's own machinery has stopped, in words: what `/livez` asks. None: nothing has."""
+        if self._draining:
+            return None  # parts of it stop in turn
+        return self._core.health.problem(self._core.clock.monotonic(), end_patience=self._core.limits.end_patience)
+
+    def pressure(self) -> Pressure:
+        return self._core.relieving.level
 
     def leave(self) -> None:
         """Says that the pod is about to end. It still takes work, until `drain`."""

@@ -91,6 +91,7 @@ class Engine:
     estimated_bytes: int  # of the weights, by the file's header alone
     told_threads: int = 0
     stage: EngineStage = EngineStage.STARTING
+    heard: bool = False  # it began its load, or tried to
     facts: ModelFacts | None = None
     units: dict[str, Unit] = field(default_factory=dict)
     receivers: dict[int, Receiver] = field(default_factory=dict)

@@ -19,9 +19,13 @@ if TYPE_CHECKING:
 def pod_state(core: Core, *, pod: str, version: str, generation: int, config_hash: str, config_error: str | None,
               draining: bool) -> PodState:
     engines = list(core.pool.engines.values())
+    reading = core.relieving.reading
     memory = Memory.model_construct(
-        budget_bytes=core.memory_bytes, charged_bytes=sum(engine.charged_bytes for engine in engines),
-        measured_bytes=sum(engine.measured or 0 for engine in engines))
+        budget_bytes=core.memory_bytes,
+        charged_bytes=sum(engine.charged_bytes for engine in engines) + core.spares.bytes,
+        measured_bytes=sum(engine.measured or 0 for engine in engines) + core.spares.measured_bytes,
+        pressure=core.relieving.level, container_bytes=None if reading is None else reading.used,
+        limit_bytes=None if reading is None else reading.limit)
     models = [*core.registry.models.values(), *core.registry.leaving]
     return PodState.model_construct(
         pod=pod, epoch=core.bus.epoch, sequence=core.bus.sequence, version=version, config_generation=generation,

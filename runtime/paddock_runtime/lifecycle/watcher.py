@@ -10,10 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from paddock_api.events import EventType
 from paddock_runtime.lifecycle.core import Core
 from paddock_runtime.lifecycle.models import Model
+from paddock_runtime.lifecycle.pressure import Reading
 from paddock_runtime.lifecycle.signature import signature_of
 from paddock_runtime.lifecycle.targets import Target
 from paddock_runtime.lifecycle.units import EngineStage
 from paddock_runtime.lifecycle.watch import forgive_lag, hung, to_end
+from paddock_runtime.system.container import ContainerMemory, container_memory
 from paddock_runtime.system.memory import Meter
 
 _log = logging.getLogger(__name__)
@@ -23,8 +25,9 @@ _TOLD = 1 << 20  # bytes by which memory must differ to be told again
 
 
 class Watcher:
-    def __init__(self, core: Core, *, measure: Callable[[Iterable[int]], dict[int, int]] | None = None) -> None:
-        self._core, self._measure = core, measure or Meter()
+    def __init__(self, core: Core, *, measure: Callable[[Iterable[int]], dict[int, int]] | None = None,
+                 container: Callable[[], ContainerMemory] = container_memory) -> None:
+        self._core, self._measure, self._container = core, measure or Meter(), container
         # a thread of its own: a volume that hangs may hold all the others, and the budget must be kept all the same
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="memory")
         self._told: tuple[int, int] = (0, 0)
@@ -35,6 +38,7 @@ class Watcher:
             await asyncio.sleep(self._core.limits.memory_interval)
             try:
                 await self.sample()
+                self._core.health.beat("the look at memory", self._core.clock.monotonic())
             except Exception:  # noqa: BLE001 - a watcher must not end
                 _log.exception("memory could not be measured")
 
@@ -46,9 +50,11 @@ class Watcher:
             now = clock.monotonic()
             if now - last > limits.tick + _LAG:
                 forgive_lag(self._core.pool.engines.values(), now - last)
+                self._core.health.forgive(now - last)
             last = now
             try:
                 self._tick(now)
+                self._core.health.beat("the look at the children", now)
             except Exception:  # noqa: BLE001 - a watcher must not end
                 _log.exception("the children could not be checked")
 
@@ -66,7 +72,9 @@ class Watcher:
         core = self._core
         admitted = {engine.pid: engine.admitted_bytes for engine in core.pool.engines.values()}
         pids = [pid for pid in admitted if pid is not None]
-        sizes = await asyncio.get_running_loop().run_in_executor(self._aside, self._measure, pids)
+        sizes, container = await asyncio.get_running_loop().run_in_executor(
+            self._aside, self._look, [*pids, *core.spares.pids])
+        core.spares.measure(sizes)
         grown = False
         for engine in core.pool.engines.values():
             size = sizes.get(engine.pid or 0)
@@ -76,11 +84,18 @@ class Watcher:
                 engine.allowed = max(admitted[engine.pid], engine.admitted_bytes)
                 grown = grown or engine.charged_bytes > before
                 core.learned.see(engine)
+        core.relieving.observe(Reading(
+            measured=sum(engine.measured or 0 for engine in core.pool.engines.values()) + core.spares.measured_bytes,
+            budget=core.memory_bytes, used=container.used_bytes, limit=container.limit_bytes,
+            stalled=container.stalled))
         for engine, error in to_end(core.pool.engines.values(), core.memory_bytes, core.limits):
             core.pool.kill(engine, error)
         if grown:
             core.poke()
         self._tell()
+
+    def _look(self, pids: list[int]) -> tuple[dict[int, int], ContainerMemory]:
+        return self._measure(pids), self._container()
 
     def _tell(self) -> None:
         engines = self._core.pool.engines.values()
@@ -96,7 +111,9 @@ class Watcher:
             error = hung(engine, now, core.limits)
             if error is not None and engine.stage is not EngineStage.ENDING:
                 core.pool.kill(engine, error)
+        core.health.see(core.pool.engines.values(), now)
         core.dispatcher.end_stalled()
+        core.tend_spares()
         self._ticks += 1
         if self._ticks % _RESYNC == 0:
             core.poke()

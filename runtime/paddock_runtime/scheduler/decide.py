@@ -67,6 +67,7 @@ class _Plan:
         self._now = Room(residents)
         self._staying = {r.key: r for r in residents if r.state is not State.DRAINING}
         self._then = Room(self._staying.values())
+        self._most = min(budget.memory_bytes, self._then.used - max(0, budget.free_bytes))
         self._leaving = {r.weights for r in residents} - {r.weights for r in self._staying.values()}
         self._pinned = Room(r for r in residents if r.pinned)
         self.loading = sum(r.state is State.LOADING for r in residents)
@@ -107,8 +108,8 @@ class _Plan:
                     self._wake(expires)
 
     def relieve(self) -> None:
-        """Memory grew over the budget: the least valuable idle contexts go."""
-        while self._then.used > self._budget.memory_bytes:
+        """Memory grew over the budget, or is short in the container: the least valuable idle contexts go."""
+        while self._then.used > self._most:
             victim = next((r for r in self._candidates(None) if self._may_go(r, None) and not r.waiting), None)
             if victim is None:
                 return

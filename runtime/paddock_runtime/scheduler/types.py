@@ -20,6 +20,7 @@ class State(StrEnum):
 class Budget:
     """The limits. `service_seconds` is one turn: how long a busy context keeps its place against one that waits.
     A waiting load gains `points_per_second` of priority; after `max_wait_seconds` it goes before all younger ones.
+    `free_bytes`: idle contexts are to free so much although the budget has room.
     """
 
     memory_bytes: int
@@ -27,6 +28,7 @@ class Budget:
     service_seconds: float = 5.0
     points_per_second: float = 10.0
     max_wait_seconds: float = 30.0
+    free_bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

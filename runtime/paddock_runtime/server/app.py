@@ -14,7 +14,7 @@ def create_app(context: Context) -> FastAPI:
     """All routes over `context`. The bus feeds its metrics from now on."""
     app = FastAPI(title="Paddock", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(Guard, token=context.token)
-    app.add_middleware(Envelope, metrics=context.metrics)
+    app.add_middleware(Envelope, metrics=context.metrics, pressure=context.pressure)
     errors.install(app, context.service)
     for module in (inference, catalog, status, history):
         app.include_router(module.routes(context))

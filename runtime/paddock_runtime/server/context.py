@@ -10,6 +10,7 @@ from pathlib import Path
 
 from paddock_api.history import ModelHistory
 from paddock_api.identity import ModelId
+from paddock_api.state import Pressure
 from paddock_runtime.bus import Bus
 from paddock_runtime.jobs import Service
 from paddock_runtime.metrics import Metrics
@@ -39,13 +40,18 @@ class Settings:
     tenant: str = "local"
 
 
-def _always_alive() -> bool:
-    return True
+def _nothing() -> None:
+    return None
+
+
+def _no_pressure() -> Pressure:
+    return Pressure.OK
 
 
 @dataclass(kw_only=True)
 class Context:
-    """`alive` is the supervisor's heartbeat. `ending` is set when the listener closes: endless streams leave then.
+    """`ailment` says what of the supervisor has stopped, `pressure` how near memory is to its limits.
+    `ending` is set when the listener closes: endless streams leave then.
     `token`: what clients must show; without one all may ask. `history` raises NoRecord. `directory`: of the manifests,
     if they are local ones."""
 
@@ -54,7 +60,8 @@ class Context:
     bus: Bus
     metrics: Metrics = field(default_factory=Metrics)
     settings: Settings = field(default_factory=Settings)
-    alive: Callable[[], bool] = _always_alive
+    ailment: Callable[[], str | None] = _nothing
+    pressure: Callable[[], Pressure] = _no_pressure
     token: PoolToken | None = None
     history: Callable[[ModelId], Awaitable[ModelHistory]] | None = None
     directory: Path | None = None

@@ -7,10 +7,12 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from paddock_api.errors import Code
+from paddock_api.state import Pressure
 from paddock_runtime.logs import request_id as current_request_id
 from paddock_runtime.metrics import Metrics
 from paddock_runtime.server.connection import Stalled, connection_of
@@ -32,9 +34,10 @@ _QUIET = frozenset({"/livez", "/readyz", "/metrics"})
 
 
 class Envelope:
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, pressure: Callable[[], Pressure]) -> None:
         self._app = app
         self._metrics = metrics
+        self._pressure = pressure
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -54,6 +57,8 @@ class Envelope:
             if message["type"] == "http.response.start":
                 record.status = message["status"]
                 message["headers"] = [*message["headers"], (b"x-request-id", record.request_id.encode())]
+                if scope["path"] in _ENDPOINTS and (level := self._pressure()) is not Pressure.OK:
+                    message["headers"].append((b"paddock-memory-pressure", level.value.encode()))
             await send(message)
 
         try:

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from paddock_runtime.server.context import Context, Settings
 from paddock_runtime.server.guard import PoolToken
 from paddock_runtime.server.listener import make_server
 from paddock_runtime.store import FileStore
+from paddock_runtime.system.container import ContainerMemory, container_memory
 
 logger = logging.getLogger("paddock.server")
 
@@ -70,6 +71,7 @@ class Plan:
     accept: float = 0.0
     settings: Settings = field(default_factory=Settings)
     limits: Limits = field(default_factory=Limits)
+    container: Callable[[], ContainerMemory] = container_memory
 
 
 async def run(plan: Plan, stop: StopSignal) -> None:
@@ -80,11 +82,11 @@ async def run(plan: Plan, stop: StopSignal) -> None:
         supervisor = Supervisor(
             plan.store, plan.engine_types, bus, memory_bytes=plan.memory_bytes, pod=plan.pod or "local",
             alone=plan.pod is None, version=plan.version, limits=plan.limits, check=template_check(renderer),
-            record=record)
+            record=record, container=plan.container)
         warming = asyncio.create_task(_warm(renderer))
         context = Context(service=supervisor, render=renderer.render, bus=bus, settings=plan.settings,
-                          alive=supervisor.alive, token=plan.token, history=supervisor.history,
-                          directory=plan.directory)
+                          ailment=supervisor.ailment, pressure=supervisor.pressure, token=plan.token,
+                          history=supervisor.history, directory=plan.directory)
         server = make_server(create_app(context), graceful_seconds=_CLOSE_CONNECTIONS)
         await supervisor.start()
         _apply(plan.snapshot, supervisor)

@@ -36,8 +36,9 @@ def routes(context: Context) -> APIRouter:
 
     @router.get("/livez")
     async def livez() -> Response:
-        """That this answers proves the event loop; `alive` is the supervisor's own heartbeat."""
-        return _probe(context.alive(), "the supervisor's loop has stopped")
+        """That this answers proves the event loop; the rest is judged by heartbeats."""
+        ailment = context.ailment()
+        return _probe(ailment is None, ailment or "")
 
     @router.get("/readyz")
     async def readyz() -> Response:

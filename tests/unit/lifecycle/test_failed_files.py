@@ -19,6 +19,7 @@ from paddock_api.revision import Resolution, revision_of
 from paddock_runtime.engine.llamacpp import LlamaCpp
 from paddock_runtime.lifecycle import watcher
 from paddock_runtime.lifecycle.core import Core
+from paddock_runtime.lifecycle.health import Health
 from paddock_runtime.lifecycle.limits import Limits
 from paddock_runtime.lifecycle.signature import signature_of
 from paddock_runtime.lifecycle.targets import Target
@@ -61,7 +62,8 @@ async def test_a_disk_that_hangs_keeps_nobody_from_watching_the_children(monkeyp
     looks: list[None] = []
     core = cast(Core, SimpleNamespace(
         limits=Limits(tick=0.01), clock=Clock(), failing=[SimpleNamespace(targets=lambda: [target])],
-        pool=SimpleNamespace(engines={}), poke=lambda: None, refresh=lambda model: None,
+        pool=SimpleNamespace(engines={}), poke=lambda: None, health=Health(), tend_spares=lambda: None,
+        refresh=lambda model: None,
         dispatcher=SimpleNamespace(end_stalled=lambda: looks.append(None))))
     watching = Watcher(core, measure=lambda pids: {})
     tasks = [asyncio.create_task(loop()) for loop in (watching.watch_time, watching.watch_files)]
@@ -84,7 +86,10 @@ async def test_threads_that_hang_keep_nobody_from_measuring_the_memory() -> None
         measured.append(list(pids))
         return {}
 
-    core = cast(Core, SimpleNamespace(limits=Limits(), pool=SimpleNamespace(engines={}), memory_bytes=1))
+    core = cast(Core, SimpleNamespace(
+        limits=Limits(), pool=SimpleNamespace(engines={}), memory_bytes=1,
+        spares=SimpleNamespace(pids=[], measured_bytes=0, measure=lambda sizes: None),
+        relieving=SimpleNamespace(observe=lambda reading: None)))
     with ThreadPoolExecutor(1) as only:
         asyncio.get_running_loop().set_default_executor(only)
         hanging = asyncio.get_running_loop().run_in_executor(None, released.wait, 90)

@@ -15,6 +15,7 @@ from paddock_runtime.lifecycle.engines import EnginePool
 from paddock_runtime.lifecycle.limits import Limits
 from paddock_runtime.lifecycle.models import Registry
 from paddock_runtime.lifecycle.plan import resident
+from paddock_runtime.lifecycle.spares import Spares
 from paddock_runtime.lifecycle.targets import Target
 from paddock_runtime.lifecycle.units import Engine, EngineStage, Unit, UnitState
 from paddock_runtime.scheduler import Budget, State, Wanted, decide
@@ -59,7 +60,8 @@ def _loaded(name: str, *, measured: int) -> Unit:
 def test_a_child_that_was_killed_drives_nobody_out_and_takes_nothing_in() -> None:
     registry = Registry([LlamaCpp()], "pod", alone=True)
     grown, innocent = _loaded("grown", measured=400), _loaded("innocent", measured=100)
-    pool = EnginePool(_Nobody(), Bus(), limits=Limits(), clock=Clock(), verify=_verify)
+    spares = Spares([], limits=Limits(), clock=Clock())
+    pool = EnginePool(_Nobody(), Bus(), limits=Limits(), clock=Clock(), verify=_verify, spares=spares)
     pool.kill(grown.engine, PaddockError(Code.ENGINE_OOM, "too much"))
     residents = [replace(resident(unit, registry), unwanted=False, idle_timeout=600.0) for unit in (grown, innocent)]
     assert [each.state for each in residents] == [State.DRAINING, State.READY]

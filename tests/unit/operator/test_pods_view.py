@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from paddock_api.event_stream import Decoder, Message, TooLarge
 from paddock_api.events import Event, EventType
 from paddock_api.identity import ModelId
-from paddock_api.state import Phase
+from paddock_api.state import Phase, Pressure
 from paddock_operator.pods.shared import Shared
 from paddock_operator.pods.view import Change, Gap, PodView, Unreadable, read_event, read_state
 from tests.unit.operator.kit import model, pod_state, state
@@ -54,6 +54,20 @@ def test_changes_carry_the_snapshot_on() -> None:
     failure = view.models[ID].failure
     assert failure is not None
     assert (failure.reason, failure.message) == ("disk_full", "no room")
+
+
+def pressed(sequence: int, to: str) -> Event:
+    return Event(epoch="e1", sequence=sequence, time=5.0, type=EventType.PRESSURE, data={"to": to, "why": "because"})
+
+
+def test_memory_pressure_is_a_change_of_the_pod() -> None:
+    view = PodView(pod_state(sequence=4))
+    assert view.apply(pressed(5, "critical")) == Change(frozenset(), pod=True, details=False)
+    assert view.state.memory.pressure is Pressure.CRITICAL
+    assert not view.apply(pressed(6, "critical")).pod
+    assert view.apply(pressed(7, "ok")).pod
+    with pytest.raises(Unreadable, match="'lots' is no level of memory pressure"):
+        view.apply(pressed(8, "lots"))
 
 
 def test_a_gap_or_a_new_life_asks_for_a_snapshot_and_what_is_known_is_let_go_by() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from paddock_api.identity import ModelId
 from paddock_api.pool_status import PoolModels
 from paddock_api.rendezvous import order
+from paddock_api.state import PodState, Pressure
 from paddock_operator.pool.assign import Want, place, want
 from paddock_operator.pool.places import Places
 from paddock_operator.pool.refresh import Nudge, nudge
@@ -162,6 +163,11 @@ def seen(**more: Any) -> Seen:
         "states": {name: pod_state(pod=name) for name in ("p-0", "p-1")}, "now": NOW, **more})
 
 
+def pressed(pressure: Pressure) -> PodState:
+    state = pod_state()
+    return state.model_copy(update={"memory": state.memory.model_copy(update={"pressure": pressure})})
+
+
 def truths(found: Seen) -> dict[str, tuple[str, str]]:
     return {each.type: (each.status, each.reason) for each in status(found).conditions}
 
@@ -178,6 +184,11 @@ def test_a_pool_at_rest() -> None:
     ({"trouble": Trouble("StatefulSetRefused", "no")}, {"Degraded": ("True", "StatefulSetRefused")}),
     ({"states": {"p-0": pod_state().model_copy(update={"config_error": "bad"})}},
      {"Degraded": ("True", "ConfigurationRefused")}),
+    ({}, {"MemoryPressure": ("False", "EnoughMemory"), "Ready": ("True", "Ready")}),
+    ({"states": {"p-0": pressed(Pressure.HIGH), "p-1": pod_state()}},
+     {"MemoryPressure": ("True", "MemoryHigh"), "Ready": ("True", "Ready"), "Degraded": ("False", "AsWanted")}),
+    ({"states": {"p-0": pressed(Pressure.HIGH), "p-1": pressed(Pressure.CRITICAL)}},
+     {"MemoryPressure": ("True", "MemoryCritical")}),
 ])
 def test_what_a_pool_says_of_itself(more: dict[str, Any], wanted: dict[str, tuple[str, str]]) -> None:
     assert wanted.items() <= truths(seen(**more)).items()
@@ -190,5 +201,10 @@ def test_the_pools_turns_are_told_once() -> None:
     assert [(each.type, each.reason) for each in story("u", None, first)] == [("Normal", "ScalingUp")]
     assert [(each.type, each.reason) for each in story("u", first, ready)] == [("Normal", "Ready")]
     assert story("u", ready, ready) == []
+    short = status(seen(states={"p-0": pressed(Pressure.CRITICAL), "p-1": pod_state()}))
+    assert [(each.type, each.reason) for each in story("u", ready, short)] == [("Warning", "MemoryCritical")]
+    assert [(each.type, each.reason) for each in story("u", short, ready)] == [("Normal", "EnoughMemory")]
+    assert "p-0 (critical): raise spec.memory" in next(
+        each.message for each in short.conditions if each.type == "MemoryPressure")
     assert [(each.type, each.reason) for each in story("u", ready, broken)] == [("Warning", "ConfigurationTooLarge")]
     assert [(each.type, each.reason) for each in story("u", broken, ready)] == [("Normal", "AsWanted")]

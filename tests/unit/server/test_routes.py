@@ -60,7 +60,7 @@ async def test_probes() -> None:
     assert [(await call(app, "GET", path)).status for path in ("/livez", "/readyz")] == [200, 200]
     service.draining = True
     assert [(await call(app, "GET", path)).status for path in ("/livez", "/readyz")] == [200, 503]
-    context.alive = lambda: False
+    context.ailment = lambda: "the scheduler did nothing for 40 s"
     assert (await call(app, "GET", "/livez")).status == 503
 
 

@@ -48,6 +48,7 @@ from paddock_runtime.engine.protocol import (
     Stats,
     Step,
     Threads,
+    Trim,
     decode_command,
     encode,
 )
@@ -83,6 +84,7 @@ class Child:
 
     def run(self) -> None:
         """Serve until the socket closes: then the process ends at once, whatever the decode thread does."""
+        native.start()
         self._send(Hello(protocol=PROTOCOL_VERSION, engine="llama.cpp", version=native.version()))
         threading.Thread(target=self._read, name="reader", daemon=True).start()
         threading.Thread(target=self._pulse, name="pulse", daemon=True).start()
@@ -131,6 +133,8 @@ class Child:
                 self._change_threads(count)
             case Cancel() | Pause() | Resume():
                 self._steer(item)
+            case Trim():
+                self._trim()
             case Inspect():
                 self._send(self._stats())
             case Generate() | Embed():
@@ -148,6 +152,12 @@ class Child:
         self._threads = count
         for runner in self._runners.values():
             runner.set_threads(count)
+
+    def _trim(self) -> None:
+        for runner in self._runners.values():
+            runner.trim()
+        native.give_back()
+        self._send(self._stats())
 
     def _close(self, number: int) -> None:
         runner = self._runners.pop(number, None)
@@ -169,6 +179,7 @@ class Child:
         began = time.monotonic()
         self._threads = command.threads
         self._loading = True
+        self._send(Progress(fraction=0.0))  # the load began: from here on, what happens is its fault
         try:
             self._weights = Weights(command.paths, gpu_layers=command.gpu_layers, progress=self._progress())
             self._send(Loaded(facts=self._weights.facts(), seconds=time.monotonic() - began))

@@ -66,6 +66,9 @@ class Encoder:
     def set_threads(self, count: int) -> None:
         self.context.set_threads(count)
 
+    def trim(self) -> None:
+        """It keeps nothing."""
+
     def close(self) -> None:
         self._queue.clear()
         self.context.close()

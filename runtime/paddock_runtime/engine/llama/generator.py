@@ -76,6 +76,12 @@ class Generator:
     def set_threads(self, count: int) -> None:
         self.context.set_threads(count)
 
+    def trim(self) -> None:
+        """Idle prefixes go."""
+        while self.holdings.evict():
+            pass
+        self.holdings.unpark()
+
     def close(self) -> None:
         for sequence in list(self._known.values()):
             self._end(sequence)

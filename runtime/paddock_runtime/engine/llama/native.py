@@ -95,3 +95,10 @@ def _load_variants(folder: Path) -> None:
 
 def version() -> str:
     return f"llama-cpp-python {importlib.metadata.version('llama-cpp-python')}"
+
+
+def give_back() -> None:
+    """The heap's free pages, to the kernel. Only glibc keeps them; others have nothing to give."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

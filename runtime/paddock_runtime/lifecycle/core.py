@@ -15,15 +15,18 @@ from paddock_runtime.lifecycle.decider import Decider
 from paddock_runtime.lifecycle.dispatch import Dispatcher
 from paddock_runtime.lifecycle.engines import EnginePool
 from paddock_runtime.lifecycle.files import Check, Fetcher, Store
+from paddock_runtime.lifecycle.foresight import Foresight
 from paddock_runtime.lifecycle.limits import Limits
 from paddock_runtime.lifecycle.models import Model, Registry
 from paddock_runtime.lifecycle.plan import superseded, wanted_since
+from paddock_runtime.lifecycle.runs import Run
 from paddock_runtime.lifecycle.targets import Target
 from paddock_runtime.lifecycle.teller import Teller
 from paddock_runtime.lifecycle.threads import divide
 from paddock_runtime.lifecycle.units import Engine, Unit, UnitState
 from paddock_runtime.lifecycle.watch import Learned
 from paddock_runtime.system.clock import Clock
+from paddock_runtime.usage.meter import UsageMeter
 
 
 class Core:
@@ -38,6 +41,8 @@ class Core:
         self.fetcher = Fetcher(self, store, concurrent=limits.concurrent_fetches, memory_bytes=memory_bytes,
                                check=check)
         self.dispatcher = Dispatcher(self, registry, limits=limits, clock=clock)
+        self.usage = UsageMeter(registry, clock)
+        self.foresight = Foresight(self)
         self._teller = Teller(self.pool, self.dispatcher, bus, clock)
         self._decider = Decider(self)
 
@@ -154,6 +159,15 @@ class Core:
     def refused(self, model: Model, error: PaddockError) -> None:
         self.bus.publish(EventType.REQUEST_REFUSED, model=str(model.id), code=error.code.value)
 
+    def asked(self, run: Run) -> None:
+        self.foresight.asked(run)
+
+    def began(self, run: Run, unit: Unit) -> None:
+        self.usage.began(run, unit)
+
+    def left(self, run: Run, unit: Unit) -> None:
+        self.usage.left(run, unit)
+
     def occupied(self, unit: Unit) -> None:
         unit.engine.busy_until = float("inf")
         self.share_cores()
@@ -185,6 +199,7 @@ class Core:
             self.refresh(model)
             return
         target.failure = None
+        self.registry.regroup(model, self.pool.units)
         self.settle(model)
         self.poke()
 
@@ -226,7 +241,9 @@ class Core:
 
     def unit_gone(self, unit: Unit) -> None:
         self.dispatcher.unit_gone(unit)
+        self.foresight.gone(unit)
         for model in self.users(unit):
+            self.registry.regroup(model, self.pool.units)
             self.settle(model)
         self.share_cores()
         self.poke()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from paddock_runtime.lifecycle.ends import no_fit_error, no_room_error
@@ -55,8 +56,10 @@ class Decider:
         self._drop_orphans()
         retry_at = self._fetch_for_restless(now)
         wants = wanted(self._restless, core.learned, budget=core.memory_bytes, now=now)
+        wants += core.foresight.wants({want.key for want in wants}, now)
         residents = [resident(unit, core.registry) for unit in core.pool.units.values()]
-        decision = decide(self._budget, residents, wants, now)
+        budget = replace(self._budget, guess_bytes=core.foresight.budget_bytes)
+        decision = decide(budget, residents, wants, now)
         self._take_turns(decision)
         by_key = {want.key: want for want in wants}
         for action in decision.actions:
@@ -117,8 +120,10 @@ class Decider:
     def _load(self, want: Wanted) -> None:
         core = self._core
         model = next((model for model in self._restless if model.candidate.context == want.key), None)
+        model = model or core.foresight.offered(want.key)
         if model is not None:
             unit = core.pool.open(model.candidate, weights_bytes=want.weights_bytes, threads=1)
+            core.foresight.opened(unit)
             core.share_cores()
             core.refresh_users(unit)
 

@@ -14,7 +14,7 @@ from paddock_runtime.lifecycle.signature import signature_of
 from paddock_runtime.lifecycle.targets import Target
 from paddock_runtime.lifecycle.units import EngineStage
 from paddock_runtime.lifecycle.watch import forgive_lag, hung, to_end
-from paddock_runtime.system.memory import Meter
+from paddock_runtime.system.memory import Meter, own_processes
 
 _log = logging.getLogger(__name__)
 _LAG = 3.0  # seconds; a tick that comes later than this says that we were stopped, not the children
@@ -66,7 +66,8 @@ class Watcher:
         core = self._core
         admitted = {engine.pid: engine.admitted_bytes for engine in core.pool.engines.values()}
         pids = [pid for pid in admitted if pid is not None]
-        sizes = await asyncio.get_running_loop().run_in_executor(self._aside, self._measure, pids)
+        sizes = await asyncio.get_running_loop().run_in_executor(
+            self._aside, lambda: self._measure([*pids, *own_processes(pids)]))
         grown = False
         for engine in core.pool.engines.values():
             size = sizes.get(engine.pid or 0)
@@ -76,6 +77,7 @@ class Watcher:
                 engine.allowed = max(admitted[engine.pid], engine.admitted_bytes)
                 grown = grown or engine.charged_bytes > before
                 core.learned.see(engine)
+        core.usage.sampled(core.pool.engines.values(), sizes, core.dispatcher.running)
         for engine, error in to_end(core.pool.engines.values(), core.memory_bytes, core.limits):
             core.pool.kill(engine, error)
         if grown:

@@ -13,6 +13,7 @@ from paddock_runtime.metrics import Metrics
 from paddock_runtime.openai.body import MAX_BODY_BYTES
 from paddock_runtime.openai.chat import Render
 from paddock_runtime.server.guard import PoolToken
+from paddock_runtime.usage.collector import UsageSource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,7 @@ def _always_alive() -> bool:
 @dataclass(kw_only=True)
 class Context:
     """`alive` is the supervisor's heartbeat. `ending` is set when the listener closes: endless streams leave then.
-    `token`: what clients must show; without one all may ask."""
+    `token`: what clients must show; without one all may ask. `usage`: who counts what is used."""
 
     service: Service
     render: Render
@@ -52,5 +53,6 @@ class Context:
     settings: Settings = field(default_factory=Settings)
     alive: Callable[[], bool] = _always_alive
     token: PoolToken | None = None
+    usage: UsageSource | None = None
     ending: asyncio.Event = field(default_factory=asyncio.Event)
     started: int = field(default_factory=lambda: int(time.time()))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,18 @@ def resident_bytes(pid: int, *, proc: Path = PROC) -> int | None:
         return int((proc / str(pid) / "statm").read_text().split()[1]) * _PAGE
     except (OSError, IndexError):
         return None
+
+
+def own_processes(engines: Collection[int] = (), *, proc: Path = PROC) -> list[int]:
+    """This process, and its children but those among `engines`. Where the kernel does not list children: only itself."""
+    own = os.getpid()
+    found = {own}
+    for path in (proc / str(own) / "task").glob("*/children"):
+        try:
+            found.update(int(pid) for pid in path.read_text().split())
+        except OSError:
+            continue  # the thread has ended
+    return sorted(found.difference(engines))
 
 
 @dataclass

@@ -1,0 +1,101 @@
+"""At which half-hours of the day, or of one day of the week, a Model is asked. 28 bits a half-hour that is in use."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection
+from typing import Any
+
+from paddock_runtime.predict.types import Guess, Habits
+
+SLOT = 1800  # seconds
+SLOTS = 48  # a day; by UTC, so that a change of the clocks costs a few days of learning
+_DAYS = 28
+_MASK = (1 << (_DAYS + 1)) - 1
+_LAST_WEEK = ((1 << 7) - 1) << 1
+
+
+class Rhythm:
+    """Of each Model the first day it was seen, and by slot the last day it was asked there, with a bit for that day and
+    each of the 28 before it."""
+
+    def __init__(self, habits: Habits) -> None:
+        self._habits = habits
+        self._first: OrderedDict[str, int] = OrderedDict()
+        self._slots: list[dict[str, tuple[int, int]]] = [{} for _ in range(SLOTS)]
+        self._guesses_of: int | None = None
+        self._guesses: dict[str, Guess] = {}
+
+    def asked(self, model: str, now: float) -> None:
+        number = int(now // SLOT)
+        day, slot = divmod(number, SLOTS)
+        if model not in self._first:
+            self._first[model] = day
+            while len(self._first) > self._habits.models:
+                self._forget(next(iter(self._first)))
+        self._first.move_to_end(model)
+        last, bits = self._slots[slot].get(model, (day, 0))
+        if day >= last:  # a clock that was set back teaches nothing
+            self._slots[slot][model] = (day, _shifted(bits, day - last) | 1)
+        if number == self._guesses_of:
+            self._guesses.pop(model, None)
+
+    def guesses(self, now: float) -> list[Guess]:
+        number = int((now + self._habits.lead) // SLOT)
+        if number != self._guesses_of:
+            self._guesses_of, self._guesses = number, self._guess(number)
+        return list(self._guesses.values())
+
+    def keep(self, models: Collection[str]) -> None:
+        """Forgets all others."""
+        for model in [model for model in self._first if model not in models]:
+            self._forget(model)
+
+    def snapshot(self) -> dict[str, Any]:
+        found: dict[str, Any] = {model: [first, {}] for model, first in self._first.items()}
+        for slot, models in enumerate(self._slots):
+            for model, (day, bits) in models.items():
+                found[model][1][str(slot)] = [day, bits]
+        return found
+
+    def restore(self, kept: dict[str, Any]) -> None:
+        """Takes what is well-formed."""
+        for model, entry in list(kept.items())[-self._habits.models:]:
+            try:
+                first, slots = entry
+                found = {int(slot): (int(day), int(bits) & _MASK) for slot, (day, bits) in slots.items()}
+                self._first[model] = int(first)
+            except (TypeError, ValueError, AttributeError):
+                continue
+            for slot, seen in found.items():
+                if 0 <= slot < SLOTS:
+                    self._slots[slot][model] = seen
+
+    def _guess(self, number: int) -> dict[str, Guess]:
+        day, slot = divmod(number, SLOTS)
+        found = {}
+        for model, (last, bits) in list(self._slots[slot].items()):
+            seen = _shifted(bits, max(0, day - last))
+            if not seen:
+                del self._slots[slot][model]
+                continue
+            certainty = 0.0 if seen & 1 else self._certainty(seen, day - self._first[model])
+            if certainty >= self._habits.least:
+                found[model] = Guess(model=model, certainty=certainty, made=number * SLOT, until=(number + 1) * SLOT)
+        return found
+
+    def _certainty(self, seen: int, age: int) -> float:
+        """The better of: each day of the last seven, the same day of the last four weeks. `age`: days it is known."""
+        daily, weekly = (seen & _LAST_WEEK).bit_count(), sum(seen >> 7 * week & 1 for week in range(1, 5))
+        return max(count / (chances + 1) if count >= self._habits.twice else 0.0
+                   for count, chances in ((daily, min(7, max(age, daily))), (weekly, min(4, max(age // 7, weekly)))))
+
+    def _forget(self, model: str) -> None:
+        del self._first[model]
+        self._guesses.pop(model, None)
+        for slot in self._slots:
+            slot.pop(model, None)
+
+
+def _shifted(bits: int, days: int) -> int:
+    return bits << days & _MASK if days <= _DAYS else 0

@@ -12,8 +12,8 @@ _SHARE = "shareAcrossNamespaces"
 
 @dataclass(frozen=True, kw_only=True)
 class PoolSettings:
-    """`preload_percent`: of the memory budget, for what is loaded on guesses; 0 is off. `share_across_namespaces`: Models
-    of several namespaces on one file use one copy of its weights."""
+    """`preload_percent`: of the memory budget, for what is loaded on guesses; 0 is off. `share_across_namespaces`:
+    Models of several namespaces on one file use one copy of its weights."""
 
     preload_percent: int = 0
     share_across_namespaces: bool = False

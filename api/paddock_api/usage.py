@@ -10,8 +10,8 @@ class _Usage(BaseModel):
 
 
 class Amounts(_Usage):
-    """`memory_byte_seconds`: measured memory (PSS) over time. `busy_microseconds`: time in which an engine worked, divided
-    among the requests in it. `cached_tokens` are those of `prompt_tokens` that needed no computing."""
+    """`memory_byte_seconds`: measured memory (PSS) over time. `busy_microseconds`: time in which an engine worked,
+    divided among the requests in it. `cached_tokens` are those of `prompt_tokens` that needed no computing."""
 
     memory_byte_seconds: int = 0
     busy_microseconds: int = 0
@@ -22,7 +22,7 @@ class Amounts(_Usage):
 
 
 class Entry(Amounts):
-    """One Model's use by one tenant. Tenant "" is nobody: memory of a Model that is kept loaded and was not asked yet."""
+    """One Model's use by one tenant. Tenant "" is nobody: memory of a Model that is kept loaded and not asked yet."""
 
     namespace: str
     model: str

@@ -32,7 +32,7 @@ class Record:
 
 
 class Foresight:
-    """Off until the pool's settings turn it on. One guess is tried once: who was driven out is not loaded again for it."""
+    """Off until the pool's settings turn it on. A guess is tried once: who was driven out stays out."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
@@ -81,7 +81,7 @@ class Foresight:
             return []
         wants = []
         for guess in self.predictor.guesses(self._core.clock.wall()):
-            model = self._core.registry.models.get(ModelId.parse(guess.model))
+            model = self._core.registry.models.get(_id(guess.model))
             if model is None or not self._possible(model, guess):
                 continue
             prepared = model.candidate.prepared
@@ -124,3 +124,9 @@ class Foresight:
         free = target.context is not None and target.context not in self._core.pool.units
         return free and not model.asleep and target.failure is None and model.active is None \
             and self._tried.get(guess.model) != guess.made
+
+
+def _id(name: str) -> ModelId:
+    """Never fails: what was read from a file may name anything."""
+    namespace, _, rest = name.partition("/")
+    return ModelId(namespace, rest)

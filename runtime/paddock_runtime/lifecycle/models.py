@@ -140,7 +140,7 @@ class Registry:
             Named(model.id, tuple(model.desired.revision.spec.aliases)) for model in self.models.values())
 
     def regroup(self, model: Model, loaded: Container[str]) -> None:
-        """Files are shared within the namespace, or with all. What is in a context of `loaded` stays there till it leaves."""
+        """Files are shared within the namespace, or with all. Who is in a context of `loaded` stays there."""
         scope = ANYWHERE if self.shared else model.id.namespace
         for target in model.targets():
             if target.prepared is not None and target.prepared.context not in loaded:

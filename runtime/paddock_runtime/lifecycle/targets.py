@@ -16,7 +16,6 @@ from paddock_runtime.lifecycle.failure import Failure, failed
 from paddock_runtime.lifecycle.limits import Limits
 from paddock_runtime.store import Artifact
 
-
 ANYWHERE = "*"  # no namespace is called so
 
 

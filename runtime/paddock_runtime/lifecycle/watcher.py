@@ -77,12 +77,12 @@ class Watcher:
                 engine.allowed = max(admitted[engine.pid], engine.admitted_bytes)
                 grown = grown or engine.charged_bytes > before
                 core.learned.see(engine)
-        core.usage.sampled(core.pool.engines.values(), sizes, core.dispatcher.running)
         for engine, error in to_end(core.pool.engines.values(), core.memory_bytes, core.limits):
             core.pool.kill(engine, error)
         if grown:
             core.poke()
         self._tell()
+        core.usage.sampled(core.pool.engines.values(), sizes, core.dispatcher.running)
 
     def _tell(self) -> None:
         engines = self._core.pool.engines.values()

@@ -65,7 +65,7 @@ class Rhythm:
                 first, slots = entry
                 found = {int(slot): (int(day), int(bits) & _MASK) for slot, (day, bits) in slots.items()}
                 self._first[model] = int(first)
-            except (TypeError, ValueError, AttributeError):
+            except (TypeError, ValueError, OverflowError, AttributeError):
                 continue
             for slot, seen in found.items():
                 if 0 <= slot < SLOTS:

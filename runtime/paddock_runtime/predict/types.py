@@ -15,6 +15,11 @@ class Guess:
     made: float
     until: float
 
+    @property
+    def seconds(self) -> float:
+        """How long it may be waited for."""
+        return self.until - self.made
+
 
 @dataclass(frozen=True, kw_only=True)
 class Habits:

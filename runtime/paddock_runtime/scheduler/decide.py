@@ -50,7 +50,7 @@ def _is_live(want: Wanted, now: float) -> bool:
 
 
 def _place(budget: Budget, want: Wanted, now: float) -> tuple[bool, float, bool, float, float, str]:
-    """The place in line: asked before spare before guesses, overdue by age, then by priority that grows with waiting."""
+    """The place in line: asked before spare before guesses, overdue by age, then by priority that grows."""
     waited = now - want.since
     overdue = waited >= budget.max_wait_seconds
     aged = 0.0 if overdue else want.priority + waited * budget.points_per_second

@@ -39,7 +39,7 @@ def resident_bytes(pid: int, *, proc: Path = PROC) -> int | None:
 
 
 def own_processes(engines: Collection[int] = (), *, proc: Path = PROC) -> list[int]:
-    """This process, and its children but those among `engines`. Where the kernel does not list children: only itself."""
+    """This process, and its children but `engines`. Where the kernel does not list children: only itself."""
     own = os.getpid()
     found = {own}
     for path in (proc / str(own) / "task").glob("*/children"):

@@ -9,8 +9,8 @@ K = TypeVar("K", bound=Hashable)
 
 
 def divide(amount: int, weights: Mapping[K, int]) -> dict[K, int]:
-    """Parts that add up to `amount`, in proportion to weights of at least 0, of which one at least must be positive. What
-    does not divide evenly goes to the largest remainders, the first of equals: nobody is off by a whole unit."""
+    """Parts that add up to `amount`, in proportion to weights of at least 0, of which one must be positive. What does
+    not divide evenly goes to the largest remainders, the first of equals: nobody is off by a whole unit."""
     total = sum(weights.values())
     if total <= 0:
         raise ValueError("nobody to divide among: give a positive weight")

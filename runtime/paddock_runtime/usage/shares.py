@@ -1,7 +1,7 @@
 """Whose memory it is: an engine's, divided among the Models that use it. Pure.
 
-A context's charge belongs to the Models that use the context, the rest (weights, the process) to all that use the engine,
-in equal parts. Who shares a context but never asked for it pays nothing; what nobody uses is nobody's.
+A context's charge belongs to the Models that use the context, the rest (weights, the process) to all that use the
+engine, in equal parts. Who shares a context but never asked for it pays nothing; what nobody uses is nobody's.
 """
 
 from __future__ import annotations

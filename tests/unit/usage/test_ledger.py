@@ -80,8 +80,8 @@ def test_too_many_accounts_become_one_of_their_namespace_and_nothing_is_lost() -
 
 accounts = st.builds(Account, st.builds(ModelId, st.sampled_from(["n", "m"]), st.sampled_from(["a", "b", "c"])),
                      st.sampled_from(["", "x", "y"]))
-holdings = st.lists(st.builds(Holding, st.integers(0, 10**11), st.dictionaries(accounts, st.integers(0, 5), max_size=4)),
-                    max_size=4)
+shares = st.dictionaries(accounts, st.integers(0, 5), max_size=4)
+holdings = st.lists(st.builds(Holding, st.integers(0, 10**11), shares), max_size=4)
 steps = st.lists(st.tuples(st.integers(0, 10**8), st.one_of(
     st.tuples(st.just("sample"), holdings),
     st.tuples(st.just("begin"), st.sampled_from(["e", "f"]), accounts),

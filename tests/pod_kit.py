@@ -55,8 +55,9 @@ class PodThread:
     """`with PodThread(folder, cache) as pod`: serves the manifests in `folder` until the block ends."""
 
     def __init__(self, folder: Path, cache: Path, *, memory_bytes: int = 2 << 30, settings: Settings | None = None,
-                 limits: Limits | None = None, allow_hosts: frozenset[str] = frozenset()) -> None:
-        source = DirectorySource(folder)
+                 limits: Limits | None = None, allow_hosts: frozenset[str] = frozenset(),
+                 source: DirectorySource | None = None) -> None:
+        source = source or DirectorySource(folder)
         self._listener = bind("127.0.0.1", 0)
         self.port: int = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"

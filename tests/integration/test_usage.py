@@ -48,9 +48,9 @@ async def test_two_models_in_one_child_and_two_tenants(tmp_path: Path, tiny: Tin
     async with running(tmp_path, limits=CLOSELY) as pod:
         pod.apply(tiny_entry("one", tiny(0)), tiny_entry("two", tiny(0), defaults={"temperature": 0.5}),
                   tiny_entry("never", tiny(0)))
-        answers = await asyncio.gather(
+        answers = list(await asyncio.gather(
             pod.ask("one", "Once upon a time there was", tenant="x", tokens=8), pod.ask("two", tenant="x", tokens=5),
-            pod.ask("one", tenant="y", tokens=3, choices=2))
+            pod.ask("one", tenant="y", tokens=3, choices=2)))
         answers.append(await pod.ask("one", "Once upon a time there was", tenant="x", tokens=8))
         assert all(answer.complete for answer in answers)
         assert len(pod.engines) == 1
@@ -88,6 +88,22 @@ async def test_the_total_is_the_pod_s_memory_over_time(tmp_path: Path, tiny: Tin
         assert gained == pytest.approx(least * seconds, rel=0.2)
         total = after.total.memory_byte_seconds - before.total.memory_byte_seconds
         assert total > gained, "this process takes memory too"
+
+
+async def test_a_model_that_is_kept_pays_and_a_model_that_left_pays_no_more(tmp_path: Path, tiny: Tiny) -> None:
+    async with running(tmp_path, limits=CLOSELY) as pod:
+        pod.apply(tiny_entry("kept", tiny(0), loading={"policy": "Preload"}))
+        await until(lambda: any(entry.memory_byte_seconds for entry in pod.supervisor.usage().entries))
+        usage = pod.supervisor.usage()
+        assert [(entry.model, entry.tenant) for entry in usage.entries] == [("kept", "")], "nobody asked yet"
+        await until(lambda: pod.phase("kept") is Phase.READY)
+        await pod.supervisor.unload(ModelId("default", "kept"))
+        await until(lambda: pod.engines == [] and pod.model("kept").share_bytes is None)
+        before = pod.supervisor.usage()
+        await until(lambda: pod.supervisor.usage().total.memory_byte_seconds > before.total.memory_byte_seconds)
+        after = pod.supervisor.usage()
+        assert after.models[0].memory_byte_seconds == before.models[0].memory_byte_seconds
+        assert_adds_up(after)
 
 
 async def test_a_request_that_was_cancelled_pays_for_what_it_got(tmp_path: Path, tiny: Tiny) -> None:

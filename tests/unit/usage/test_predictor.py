@@ -137,6 +137,6 @@ def test_its_state_is_bounded() -> None:
     assert len(kept["follows"]) <= 20
     assert all(len(counts) <= 4 and sum(counts.values()) <= 33 for counts in kept["follows"].values())
     predictor.keep({"n/m1", "n/m2"})
-    kept = json.dumps(predictor.snapshot())
-    assert all(f"n/m{number}\"" not in kept for number in range(3, 500))
+    text = json.dumps(predictor.snapshot())
+    assert all(f"n/m{number}\"" not in text for number in range(3, 500))
     assert len(predictor.guesses(end)) <= habits.most

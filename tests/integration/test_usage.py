@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from paddock_cli.__main__ import main
 from paddock_runtime.engine.protocol import Usage
 from paddock_runtime.jobs import Accepted, Text
 from paddock_runtime.lifecycle import Limits
-from tests.lifecycle_kit import Answer, Pod, first_text, quick, running, tiny_entry, total_pss, until
+from tests.lifecycle_kit import PATIENCE, Answer, Pod, first_text, quick, running, tiny_entry, total_pss, until
 from tests.pod_kit import PodThread, eventually, write_model
 
 Tiny = Callable[[int], Path]
@@ -35,6 +36,14 @@ def apply(pod: Pod, settings: PoolSettings, *entries: PoolEntry) -> None:
 
 def spent(answer: Answer) -> list[Usage]:
     return [output.delta.usage for output in answer.outputs if isinstance(output, Text) and output.delta.usage]
+
+
+async def until_usage(pod: Pod, condition: Callable[[PodUsage], bool]) -> PodUsage:
+    """The first that meets `condition`."""
+    give_up = time.monotonic() + PATIENCE
+    while not condition(usage := await pod.supervisor.usage()):
+        assert time.monotonic() < give_up, "the usage did not come about"
+    return usage
 
 
 def assert_adds_up(usage: PodUsage) -> None:
@@ -55,8 +64,7 @@ async def test_two_models_in_one_child_and_two_tenants(tmp_path: Path, tiny: Tin
         assert all(answer.complete for answer in answers)
         assert len(pod.engines) == 1
         await until(lambda: all(pod.model(name).share_bytes for name in ("one", "two")))
-        await until(lambda: pod.supervisor.usage().unattributed.memory_byte_seconds > 0)
-        usage = pod.supervisor.usage()
+        usage = await until_usage(pod, lambda usage: usage.unattributed.memory_byte_seconds > 0)
         assert_adds_up(usage)
         entries = {(entry.model, entry.tenant): entry for entry in usage.entries if entry.tenant}
         assert set(entries) == {("one", "x"), ("two", "x"), ("one", "y")}
@@ -80,9 +88,8 @@ async def test_the_total_is_the_pod_s_memory_over_time(tmp_path: Path, tiny: Tin
         pod.apply(tiny_entry("one", tiny(0)))
         assert (await pod.ask("one")).complete
         await until(lambda: pod.model("one").share_bytes is not None)
-        before, least = pod.supervisor.usage(), total_pss(pod.pids)
-        await until(lambda: pod.supervisor.usage().until - before.until > 0.5)
-        after = pod.supervisor.usage()
+        before, least = await pod.supervisor.usage(), total_pss(pod.pids)
+        after = await until_usage(pod, lambda usage: usage.until - before.until > 0.5)
         seconds = after.until - before.until
         gained = after.models[0].memory_byte_seconds - before.models[0].memory_byte_seconds
         assert gained == pytest.approx(least * seconds, rel=0.2)
@@ -93,17 +100,21 @@ async def test_the_total_is_the_pod_s_memory_over_time(tmp_path: Path, tiny: Tin
 async def test_a_model_that_is_kept_pays_and_a_model_that_left_pays_no_more(tmp_path: Path, tiny: Tiny) -> None:
     async with running(tmp_path, limits=CLOSELY) as pod:
         pod.apply(tiny_entry("kept", tiny(0), loading={"policy": "Preload"}))
-        await until(lambda: any(entry.memory_byte_seconds for entry in pod.supervisor.usage().entries))
-        usage = pod.supervisor.usage()
+        usage = await until_usage(pod, lambda usage: any(entry.memory_byte_seconds for entry in usage.entries))
         assert [(entry.model, entry.tenant) for entry in usage.entries] == [("kept", "")], "nobody asked yet"
         await until(lambda: pod.phase("kept") is Phase.READY)
         await pod.supervisor.unload(ModelId("default", "kept"))
         await until(lambda: pod.engines == [] and pod.model("kept").share_bytes is None)
-        before = pod.supervisor.usage()
-        await until(lambda: pod.supervisor.usage().total.memory_byte_seconds > before.total.memory_byte_seconds)
-        after = pod.supervisor.usage()
+        before = await pod.supervisor.usage()
+        after = await until_usage(
+            pod, lambda usage: usage.total.memory_byte_seconds > before.total.memory_byte_seconds)
         assert after.models[0].memory_byte_seconds == before.models[0].memory_byte_seconds
         assert_adds_up(after)
+        pod.apply()
+        assert (await pod.supervisor.usage()).models[0].model == "kept", "it is still told by name,"
+        models, _ = pod.supervisor.usage_of_models()
+        assert {model: totals.memory for model, totals in models.items()} == {
+            ModelId("default", "*"): after.models[0].memory_byte_seconds}, "but names that were are no labels"
 
 
 async def test_a_request_that_was_cancelled_pays_for_what_it_got(tmp_path: Path, tiny: Tiny) -> None:
@@ -112,7 +123,7 @@ async def test_a_request_that_was_cancelled_pays_for_what_it_got(tmp_path: Path,
         stream = pod.submit("one", tokens=400)
         await first_text(stream)
         await stream.aclose()
-        usage = pod.supervisor.usage()
+        usage = await pod.supervisor.usage()
         assert (usage.total.requests, usage.entries[0].tenant) == (1, "t")
         assert usage.total.prompt_tokens > 0
         assert 0 < usage.total.completion_tokens < 400

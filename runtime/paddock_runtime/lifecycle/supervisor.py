@@ -139,8 +139,8 @@ class Supervisor:
 
     # --- usage
 
-    def usage(self) -> PodUsage:
-        return self._core.usage.report(self._pod)
+    async def usage(self) -> PodUsage:
+        return await self._core.usage.report(self._pod)
 
     def usage_of_models(self) -> tuple[dict[ModelId, Totals], Totals]:
         return self._core.usage.of_models()

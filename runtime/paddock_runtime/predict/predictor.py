@@ -44,7 +44,7 @@ class Predictor:
         self._rhythm.keep(models)
 
     def snapshot(self) -> dict[str, Any]:
-        """All that was learned, ready for JSON."""
+        """All that was learned, ready for `json.dumps`: a copy, that may be written in another thread."""
         return {"format": _FORMAT, "follows": self._follows.snapshot(), "rhythm": self._rhythm.snapshot()}
 
     def restore(self, kept: object) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import APIRouter
 from starlette.responses import Response
 
@@ -18,6 +20,7 @@ def routes(context: Context) -> APIRouter:
 
     @router.get("/usage")
     async def usage() -> Response:
-        return Response(source.usage().model_dump_json(), media_type="application/json")
+        text = await asyncio.to_thread((await source.usage()).model_dump_json)
+        return Response(text, media_type="application/json")
 
     return router

@@ -27,7 +27,7 @@ class Guesses(Protocol):
 
 
 class UsageSource(Protocol):
-    def usage(self) -> PodUsage: ...
+    async def usage(self) -> PodUsage: ...
 
     def usage_of_models(self) -> tuple[Mapping[ModelId, Totals], Totals]:
         """Totals by Model, and what is nobody's."""

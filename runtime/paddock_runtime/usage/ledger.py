@@ -47,6 +47,9 @@ class Totals:
     cached: int = 0
     completion: int = 0
 
+    def copy(self) -> Totals:
+        return Totals(self.memory, self.busy, self.requests, self.prompt, self.cached, self.completion)
+
     def add(self, other: Totals) -> None:
         self.memory += other.memory
         self.busy += other.busy
@@ -54,6 +57,12 @@ class Totals:
         self.prompt += other.prompt
         self.cached += other.cached
         self.completion += other.completion
+
+
+class Books(NamedTuple):
+    accounts: dict[Account, Totals]
+    total: Totals
+    unattributed: Totals
 
 
 class Ledger:
@@ -136,6 +145,11 @@ class Ledger:
     def accounts(self) -> dict[Account, Totals]:
         """What each has used, up to the last call that told a time."""
         return dict(self._accounts)
+
+    def books(self) -> Books:
+        """The same as a copy that nobody writes to."""
+        return Books({account: totals.copy() for account, totals in self._accounts.items()}, self.total.copy(),
+                     self.unattributed.copy())
 
     def _of(self, account: Account) -> Totals:
         found = self._accounts.get(account)

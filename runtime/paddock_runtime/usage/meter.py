@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
@@ -11,7 +12,7 @@ from paddock_runtime.lifecycle.models import Model, Registry
 from paddock_runtime.lifecycle.runs import Run
 from paddock_runtime.lifecycle.units import Engine, Unit
 from paddock_runtime.system.clock import Clock
-from paddock_runtime.usage.ledger import Account, Holding, Ledger, Totals
+from paddock_runtime.usage.ledger import ELSE, Account, Holding, Ledger, Totals
 from paddock_runtime.usage.report import pod_usage
 from paddock_runtime.usage.shares import divided, parts
 
@@ -50,16 +51,19 @@ class UsageMeter:
             model.share = size
         self._sharing = set(shares)
 
-    def report(self, pod: str) -> PodUsage:
+    async def report(self, pod: str) -> PodUsage:
         self._ledger.settle(self._now())
-        return pod_usage(self._ledger, pod=pod, since=self._since, until=self._clock.wall())
+        books, until = self._ledger.books(), self._clock.wall()
+        return await asyncio.to_thread(pod_usage, books, pod=pod, since=self._since, until=until)
 
     def of_models(self) -> tuple[dict[ModelId, Totals], Totals]:
-        """Totals by Model, and what is nobody's."""
+        """Totals by Model, and what is nobody's. Models that are configured no more are one of each namespace."""
         self._ledger.settle(self._now())
         found: dict[ModelId, Totals] = {}
         for account, totals in self._ledger.accounts().items():
-            found.setdefault(account.model, Totals()).add(totals)
+            known = account.model in self._registry.models
+            model = account.model if known else ModelId(account.model.namespace, ELSE)
+            found.setdefault(model, Totals()).add(totals)
         return found, self._ledger.unattributed
 
     def _users(self, unit: Unit) -> Iterable[Model]:

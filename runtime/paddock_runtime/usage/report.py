@@ -6,20 +6,21 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Any, TypeVar
 
 from paddock_api.usage import Amounts, Entry, ModelUsage, NamespaceUsage, PodUsage, TenantUsage
-from paddock_runtime.usage.ledger import Account, Ledger, Totals
+from paddock_runtime.usage.ledger import Account, Books, Totals
 
 K = TypeVar("K", bound=Hashable)
 
 
-def pod_usage(ledger: Ledger, *, pod: str, since: float, until: float) -> PodUsage:
-    accounts = ledger.accounts()
+def pod_usage(books: Books, *, pod: str, since: float, until: float) -> PodUsage:
+    """Takes a while for thousands of accounts: call it off the event loop."""
+    accounts = books.accounts
     namespaces = _summed(accounts, lambda account: account.model.namespace)
     models = _summed(accounts, lambda account: account.model)
     tenants = _summed(accounts, lambda account: account.tenant)
     return PodUsage.model_construct(
         pod=pod, since=since, until=until,
-        total=Amounts.model_construct(**_amounts(ledger.total)),
-        unattributed=Amounts.model_construct(**_amounts(ledger.unattributed)),
+        total=Amounts.model_construct(**_amounts(books.total)),
+        unattributed=Amounts.model_construct(**_amounts(books.unattributed)),
         namespaces=[NamespaceUsage.model_construct(namespace=name, **_amounts(totals))
                     for name, totals in sorted(namespaces.items())],
         models=[ModelUsage.model_construct(namespace=model.namespace, model=model.name, **_amounts(totals))

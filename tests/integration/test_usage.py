@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
+from gguf import GGUFWriter
 from prometheus_client.parser import text_string_to_metric_families
 
 from paddock_api.identity import ModelId
@@ -21,6 +23,7 @@ from paddock_runtime.engine.protocol import Usage
 from paddock_runtime.jobs import Accepted, Text
 from paddock_runtime.lifecycle import Limits
 from tests.lifecycle_kit import PATIENCE, Answer, Pod, first_text, quick, running, tiny_entry, total_pss, until
+from tests.models.random_weights import EMBEDDING, HEAD, HEADS
 from tests.pod_kit import PodThread, eventually, write_model
 
 Tiny = Callable[[int], Path]
@@ -153,6 +156,43 @@ async def test_three_models_on_one_file_are_one_child_one_context_and_one_copy(t
         assert max(shares) - min(shares) <= 2, "equal users, equal shares"
         assert sum(shares) == pod.engines[0].measured_bytes == pytest.approx(total_pss(pod.pids), rel=0.1)
         assert pod.supervisor.state().memory.measured_bytes == sum(shares)
+
+
+def write_adapter(path: Path) -> Path:
+    """A LoRA that turns the tiny models' first attention over."""
+    writer, random = GGUFWriter(path, "llama"), np.random.Generator(np.random.PCG64(1))
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", 4.0)
+    for name, outputs in (("attn_q", HEADS * HEAD), ("attn_output", EMBEDDING)):
+        writer.add_tensor(f"blk.0.{name}.weight.lora_a", random.normal(0, 1, (4, EMBEDDING)).astype(np.float32))
+        writer.add_tensor(f"blk.0.{name}.weight.lora_b", random.normal(0, 1, (outputs, 4)).astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+async def test_adapters_stay_each_model_s_own_in_one_child(tmp_path: Path, tiny: Tiny) -> None:
+    adapter = {"source": {"file": {"path": str(write_adapter(tmp_path / "adapter.gguf"))}}}
+    async with running(tmp_path, limits=CLOSELY) as pod:
+        pod.apply(tiny_entry("plain", tiny(0)), tiny_entry("tuned", tiny(0), engine={"adapters": [adapter]}),
+                  tiny_entry("also", tiny(0), engine={"adapters": [adapter]}))
+        names = ("plain", "tuned", "also")
+        await until(lambda: all(pod.phase(name) is Phase.CACHED for name in names))
+        plain, tuned, also = [await pod.ask(name, tokens=16) for name in names]
+        assert plain.complete
+        assert tuned.complete
+        assert tuned.text == also.text != plain.text, "nobody got the other's adapter"
+        assert plain.text == (await pod.ask("plain", tokens=16)).text
+        (engine,) = pod.engines
+        assert engine.models == ["default/also", "default/plain", "default/tuned"]
+        await until(lambda: pod.engines[0].counters.get("cells_total") == 2 * 1024)
+        await until(lambda: all(pod.model(name).share_bytes for name in names))
+        shares = {name: pod.model(name).share_bytes or 0 for name in names}
+        assert sum(shares.values()) == pod.engines[0].measured_bytes
+        assert shares["plain"] > shares["tuned"], "it has a context for itself"
 
 
 @pytest.mark.parametrize("shared", [False, True])

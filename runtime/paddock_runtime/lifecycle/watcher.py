@@ -14,7 +14,7 @@ from paddock_runtime.lifecycle.signature import signature_of
 from paddock_runtime.lifecycle.targets import Target
 from paddock_runtime.lifecycle.units import EngineStage
 from paddock_runtime.lifecycle.watch import forgive_lag, hung, to_end
-from paddock_runtime.system.memory import Meter, own_processes
+from paddock_runtime.system.memory import Meter, OwnMeter
 
 _log = logging.getLogger(__name__)
 _LAG = 3.0  # seconds; a tick that comes later than this says that we were stopped, not the children
@@ -24,7 +24,7 @@ _TOLD = 1 << 20  # bytes by which memory must differ to be told again
 
 class Watcher:
     def __init__(self, core: Core, *, measure: Callable[[Iterable[int]], dict[int, int]] | None = None) -> None:
-        self._core, self._measure = core, measure or Meter()
+        self._core, self._measure, self._own = core, measure or Meter(), OwnMeter()
         # a thread of its own: a volume that hangs may hold all the others, and the budget must be kept all the same
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="memory")
         self._told: tuple[int, int] = (0, 0)
@@ -66,8 +66,8 @@ class Watcher:
         core = self._core
         admitted = {engine.pid: engine.admitted_bytes for engine in core.pool.engines.values()}
         pids = [pid for pid in admitted if pid is not None]
-        sizes = await asyncio.get_running_loop().run_in_executor(
-            self._aside, lambda: self._measure([*pids, *own_processes(pids)]))
+        sizes, own = await asyncio.get_running_loop().run_in_executor(
+            self._aside, lambda: (self._measure(pids), self._own()))
         grown = False
         for engine in core.pool.engines.values():
             size = sizes.get(engine.pid or 0)
@@ -82,7 +82,7 @@ class Watcher:
         if grown:
             core.poke()
         self._tell()
-        core.usage.sampled(core.pool.engines.values(), sizes, core.dispatcher.running)
+        core.usage.sampled(core.pool.engines.values(), own, core.dispatcher.running)
 
     def _tell(self) -> None:
         engines = self._core.pool.engines.values()

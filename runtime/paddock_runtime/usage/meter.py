@@ -33,18 +33,18 @@ class UsageMeter:
     def left(self, run: Run, unit: Unit) -> None:
         self._ledger.end(self._now(), unit.engine.key, _account(run), run.tally.tokens)
 
-    def sampled(self, engines: Iterable[Engine], sizes: Mapping[int, int], running: Iterable[Run]) -> None:
-        """`sizes`: bytes by process, the pod's own ones too."""
-        rest, shares, nobody = dict(sizes), Counter[Model](), 0
+    def sampled(self, engines: Iterable[Engine], own: Mapping[int, int], running: Iterable[Run]) -> None:
+        """The engines were measured. `own`: bytes of the pod's other processes; engines may be among them."""
+        others, shares, nobody = dict(own), Counter[Model](), 0
         for engine in engines:
-            size = rest.pop(engine.pid or 0, 0)
-            if size:
-                found, unused = divided(parts(engine, size, self._users, self._clock.monotonic()))
+            others.pop(engine.pid or 0, None)
+            if engine.measured:
+                found, unused = divided(parts(engine, engine.measured, self._users, self._clock.monotonic()))
                 shares.update(found)
                 nobody += unused
         tenants = _tenants(running)
         holdings = [Holding(size, _weights(model, tenants)) for model, size in shares.items()]
-        self._ledger.sample(self._now(), [*holdings, Holding(nobody + sum(rest.values()), {})])
+        self._ledger.sample(self._now(), [*holdings, Holding(nobody + sum(others.values()), {})])
         for model in self._sharing - shares.keys():
             model.share = None
         for model, size in shares.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -97,4 +96,4 @@ async def test_threads_that_hang_keep_nobody_from_measuring_the_memory() -> None
         finally:
             released.set()
             await hanging
-    assert [os.getpid() in pids for pids in measured] == [True]
+    assert measured == [[]]

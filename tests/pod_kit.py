@@ -56,8 +56,8 @@ class PodThread:
 
     def __init__(self, folder: Path, cache: Path, *, memory_bytes: int = 2 << 30, settings: Settings | None = None,
                  limits: Limits | None = None, allow_hosts: frozenset[str] = frozenset(),
-                 **plan: Any) -> None:
-        source = DirectorySource(folder)
+                 source: DirectorySource | None = None, **plan: Any) -> None:
+        source = source or DirectorySource(folder)
         self._listener = bind("127.0.0.1", 0)
         self.port: int = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"

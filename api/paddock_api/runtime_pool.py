@@ -93,6 +93,16 @@ class RuntimePoolSpec(Spec):
     ] = Field(default_factory=list)
     credentials: Annotated[list[Credential], Field(max_length=32, description=(
         "Tokens for model hubs that Models may name."), json_schema_extra=_BY_NAME)] = Field(default_factory=list)
+    share_across_namespaces: Annotated[bool, Field(description=(
+        "Models of different namespaces on the same file use one copy of its weights, in one process. Prompts stay "
+        "apart, but a crash of the process ends the requests of both. Loaded Models follow a change when they are "
+        "loaded again."))
+    ] = False
+    predictive_preload: Annotated[bool, Field(description=(
+        "Load Models into free memory before they are asked, by the time of the day and week and by what is usually "
+        "asked after what. They evict nothing, and go first when their memory is needed."))] = False
+    predictive_preload_percent: Annotated[int, Field(ge=1, le=100, description=(
+        "Most of spec.memory that Models loaded by predictivePreload may take, in percent."))] = 20
     drain_seconds: Annotated[int, Field(ge=0, le=3600, description=(
         "Seconds that a pod which is stopped gives its running requests; 0 cuts them at once."))
     ] = DEFAULT_DRAIN_SECONDS

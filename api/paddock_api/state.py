@@ -58,7 +58,8 @@ class FileFacts(_State):
 class ModelState(_State):
     """`revision` is what serves, or would be loaded next; `active_revision` what serves, `desired_revision` what the
     configuration asks for. `bad_revisions` failed for a fault of their own: they are not tried again before the
-    configuration or their file changes."""
+    configuration or their file changes. `measured_bytes` are all of its engine, which others may share; `share_bytes`
+    is its part of them, so that these add up."""
 
     namespace: str
     name: str
@@ -75,6 +76,7 @@ class ModelState(_State):
     file_bytes: int | None = None
     estimated_bytes: int | None = None
     measured_bytes: int | None = None
+    share_bytes: int | None = None
     context_length: int | None = None
     busy: int = 0
     waiting: int = 0

@@ -17,6 +17,7 @@ from paddock_cli.quantities import format_bytes, parse_bytes
 from paddock_cli.version import version
 
 T = TypeVar("T")
+_PREDICT_PERCENT = 20
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,6 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_serve(commands.add_parser("serve", help="serve a directory of Model manifests on this machine"))
     revisions.add(commands)
+    _add_usage(commands.add_parser("usage", help="show what Models, tenants and namespaces have used"))
     commands.add_parser("version", help="print the version").set_defaults(run=_version)
     return parser
 
@@ -55,6 +57,8 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
                         help="how long running requests may take after Ctrl-C (default: 30s)")
     parser.add_argument("--allow-source-host", action="append", default=[], metavar="HOST[:PORT]",
                         help="a host with a private address that http sources may name; may be repeated")
+    parser.add_argument("--predict", action="store_true",
+                        help="load models into spare memory (at most 20%% of it) before they are likely to be asked")
     parser.set_defaults(run=_serve)
 
 
@@ -70,7 +74,24 @@ def _serve(options: argparse.Namespace) -> int:
         hold=options.hold,
         drain=options.drain,
         allowed_hosts=frozenset(options.allow_source_host),
+        predict_percent=_PREDICT_PERCENT if options.predict else 0,
     ))
+
+
+def _add_usage(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Shows what was used since the server started: memory over time, engine time, tokens."
+    parser.add_argument("--server", default="http://127.0.0.1:8080", metavar="URL",
+                        help="the server to ask (default: %(default)s)")
+    parser.add_argument("--by", choices=["model", "tenant", "namespace", "entry"], default="model",
+                        help="what a line is; entry: a model and a tenant (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print the server's answer as it is")
+    parser.set_defaults(run=_usage)
+
+
+def _usage(options: argparse.Namespace) -> int:
+    from paddock_cli.usage import show
+
+    return show(options.server, by=options.by, as_json=options.json)
 
 
 def _version(_: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import uvloop
 
+from paddock_api.pool_settings import PoolSettings
 from paddock_cli.banner import banner, try_next, url_of
 from paddock_cli.errors import CommandError
 from paddock_cli.quantities import format_bytes
@@ -41,6 +42,7 @@ class Options:
     hold: float
     drain: float
     allowed_hosts: frozenset[str]
+    predict_percent: int = 0  # of the memory, for what is loaded before it is asked
 
 
 def serve(options: Options) -> int:
@@ -48,7 +50,7 @@ def serve(options: Options) -> int:
     if options.memory_bytes < _LEAST_MEMORY:
         raise CommandError(f"--memory {format_bytes(options.memory_bytes)} holds no model: give at least "
                            f"{format_bytes(_LEAST_MEMORY)}")
-    source = DirectorySource(options.directory)
+    source = DirectorySource(options.directory, settings=PoolSettings(preload_percent=options.predict_percent))
     snapshot = _first(source, options.directory)
     listener = _bind(options.host, options.port)
     with listener:

@@ -277,7 +277,7 @@ def test_a_server_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch
 
 def test_both_sides_get_the_same_room() -> None:
     flags = sides.serving_flags(2, unified=True)
-    engine = sides.manifest("gemma", Path("gemma.gguf"))["spec"]["engine"]  # type: ignore[index]
+    engine = sides.manifest("gemma", Path("gemma.gguf"))["spec"]["engine"]
     assert flags[flags.index("-c") + 1] == str(engine["cacheTokens"])
     assert flags[flags.index("-np") + 1] == str(engine["parallel"])
     assert engine["contextLength"] * engine["parallel"] == engine["cacheTokens"]

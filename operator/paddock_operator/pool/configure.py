@@ -37,7 +37,7 @@ async def configure(around: Surroundings, view: PoolView, served: list[Served], 
     existing = names.pod_names(view.key.name, view.current or 0)
     pods = memory.places.among(names.pod_names(view.key.name, pool.spec.replicas), existing, view.ready)
     placement = place(wants(served), pods, to_bytes(pool.spec.memory))
-    wanted = config(served, placement)
+    wanted = config(pool, served, placement)
     found = by_index(pool, around.world.config_maps.by("pool", view.key))
     status = pool.status
     last = (status.config_generation if status is not None else None) or 0

@@ -9,6 +9,7 @@ from paddock_api.identity import ModelId
 from paddock_api.manifest import ManifestError
 from paddock_api.model import Model
 from paddock_api.pool import PoolConfig, PoolEntry
+from paddock_api.pool_settings import PoolSettings
 from paddock_api.pool_status import PoolModels
 from paddock_api.revision import Revision
 from paddock_api.runtime_pool import RuntimePool
@@ -51,9 +52,12 @@ def wants(served: Iterable[Served]) -> list[Want]:
     return [each for each in found if each is not None]
 
 
-def config(served: Iterable[Served], placement: Placement) -> PoolConfig:
+def config(pool: RuntimePool, served: Iterable[Served], placement: Placement) -> PoolConfig:
     """Without a generation: that is given when it is written."""
-    return PoolConfig(generation=0, models={
+    settings = PoolSettings(
+        preload_percent=pool.spec.predictive_preload_percent if pool.spec.predictive_preload else 0,
+        share_across_namespaces=pool.spec.share_across_namespaces)
+    return PoolConfig(generation=0, settings=settings.document(), models={
         str(each.id): PoolEntry(namespace=each.id.namespace, name=each.id.name, desired=each.desired,
                                 last_good=each.last_good, assigned=placement.assigned.get(each.id, []))
         for each in served})

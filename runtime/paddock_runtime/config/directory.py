@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 
 from paddock_api.pool import PoolConfig
+from paddock_api.pool_settings import PoolSettings
 from paddock_runtime.config.assemble import assemble
 from paddock_runtime.config.documents import MAX_FILE_BYTES
 from paddock_runtime.config.folder import Kind, Mark, Reading, mark_of, read_folder
@@ -26,11 +27,12 @@ _MANIFESTS = Kind("manifests", _is_manifest, max_files=10_000, max_bytes=MAX_FIL
 
 
 class DirectorySource:
-    """Implements ConfigSource. `volumes` are the names that `source.file.volume` may use."""
+    """Implements ConfigSource. `volumes` are the names that `source.file.volume` may use, `settings` the pool's."""
 
-    def __init__(self, folder: Path, *, volumes: Collection[str] = ()) -> None:
+    def __init__(self, folder: Path, *, volumes: Collection[str] = (), settings: PoolSettings | None = None) -> None:
         self._folder = Path(os.path.abspath(folder))
         self._volumes = frozenset(volumes)
+        self._settings = (settings or PoolSettings()).document()
         self._lock = threading.Lock()
         self._mark: Mark | None = None
         self._content: str | None = None
@@ -62,5 +64,6 @@ class DirectorySource:
         if errors:
             return make_snapshot(current, errors, assembly.notices)
         if current.generation == 0 or assembly.entries != current.models:
-            current = PoolConfig(generation=current.generation + 1, models=assembly.entries)
+            current = PoolConfig(generation=current.generation + 1, models=assembly.entries,
+                                 settings=self._settings)
         return make_snapshot(current, [], assembly.notices)

@@ -6,6 +6,7 @@ from paddock_api.errors import Code, PaddockError
 from paddock_api.events import EventType
 from paddock_api.model import LoadingPolicy
 from paddock_api.pool import PoolConfig, config_hash, diff
+from paddock_api.pool_settings import PoolSettings, read_settings
 from paddock_runtime.lifecycle.core import Core
 from paddock_runtime.lifecycle.models import Model
 
@@ -54,6 +55,7 @@ class Configuration:
         for model in removed:
             registry.remove(model)
         registry.rename()
+        self._take_settings(read_settings(config.settings))
         self._core.bus.publish(EventType.CONFIG, generation=config.generation, hash=self.hash)
         for model in touched:
             self._core.past.accepted(model)
@@ -67,6 +69,15 @@ class Configuration:
         self._newest = max(self._newest, generation)
         self.error = f"generation {generation}: {message}"
         self._core.bus.publish(EventType.CONFIG, generation=generation, hash=self.hash, error=message)
+
+    def _take_settings(self, settings: PoolSettings) -> None:
+        core = self._core
+        core.foresight.configure(settings, core.registry.models.keys())
+        if core.registry.shared != settings.share_across_namespaces:
+            core.registry.shared = settings.share_across_namespaces
+            for model in core.registry.models.values():
+                core.registry.regroup(model, core.pool.units)
+                core.settle(model)
 
     def _prepare(self, model: Model) -> None:
         """Local files are verified in the background; others are fetched on demand, or early if so configured."""

@@ -15,6 +15,7 @@ from paddock_runtime.lifecycle.decider import Decider
 from paddock_runtime.lifecycle.dispatch import Dispatcher
 from paddock_runtime.lifecycle.engines import EnginePool
 from paddock_runtime.lifecycle.files import Check, Fetcher, Store
+from paddock_runtime.lifecycle.foresight import Foresight
 from paddock_runtime.lifecycle.health import Health
 from paddock_runtime.lifecycle.limits import Limits
 from paddock_runtime.lifecycle.models import Model, Registry
@@ -22,6 +23,7 @@ from paddock_runtime.lifecycle.past import Past
 from paddock_runtime.lifecycle.plan import superseded, wanted_since
 from paddock_runtime.lifecycle.relieving import Relieving
 from paddock_runtime.lifecycle.returning import take_up
+from paddock_runtime.lifecycle.runs import Run
 from paddock_runtime.lifecycle.spares import Spares
 from paddock_runtime.lifecycle.targets import Target
 from paddock_runtime.lifecycle.teller import Teller
@@ -30,6 +32,7 @@ from paddock_runtime.lifecycle.units import Engine, EngineStage, Unit, UnitState
 from paddock_runtime.lifecycle.watch import Learned
 from paddock_runtime.record import Record
 from paddock_runtime.system.clock import Clock
+from paddock_runtime.usage.meter import UsageMeter
 
 
 class Core:
@@ -48,6 +51,8 @@ class Core:
         self.fetcher = Fetcher(self, store, concurrent=limits.concurrent_fetches, memory_bytes=memory_bytes,
                                check=check)
         self.dispatcher = Dispatcher(self, registry, limits=limits, clock=clock)
+        self.usage = UsageMeter(registry, clock)
+        self.foresight = Foresight(self)
         self._teller = Teller(self.pool, self.dispatcher, bus, clock)
         self._decider = Decider(self)
 
@@ -173,6 +178,15 @@ class Core:
     def refused(self, model: Model, error: PaddockError) -> None:
         self.bus.publish(EventType.REQUEST_REFUSED, model=str(model.id), code=error.code.value)
 
+    def asked(self, run: Run) -> None:
+        self.foresight.asked(run)
+
+    def began(self, run: Run, unit: Unit) -> None:
+        self.usage.began(run, unit)
+
+    def left(self, run: Run, unit: Unit) -> None:
+        self.usage.left(run, unit)
+
     def occupied(self, unit: Unit) -> None:
         unit.engine.busy_until = float("inf")
         self.share_cores()
@@ -205,6 +219,7 @@ class Core:
             return
         if target.failure is not None and not target.failure.blocks(self.clock.monotonic()):
             target.failure = None  # else its load failed in an earlier life of the pod, and waits on
+        self.registry.regroup(model, self.pool.units)
         self.settle(model)
         self.poke()
 
@@ -247,7 +262,9 @@ class Core:
 
     def unit_gone(self, unit: Unit) -> None:
         self.dispatcher.unit_gone(unit)
+        self.foresight.gone(unit)
         for model in self.users(unit):
+            self.registry.regroup(model, self.pool.units)
             self.settle(model)
         self.share_cores()
         self.poke()

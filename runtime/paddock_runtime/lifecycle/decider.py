@@ -68,10 +68,11 @@ class Decider:
         self._drop_orphans()
         retry_at = self._fetch_for_restless(now)
         wants = wanted(self._restless, core.learned, budget=core.memory_bytes, now=now)
+        wants += core.foresight.wants({want.key for want in wants}, now)
         residents = [resident(unit, core.registry) for unit in core.pool.units.values()]
         order = core.relieving.take_order()
-        decision = decide(replace(self._budget, free_bytes=order), residents, [] if core.relieving.holds else wants,
-                          now)
+        budget = replace(self._budget, free_bytes=order, guess_bytes=core.foresight.budget_bytes)
+        decision = decide(budget, residents, [] if core.relieving.holds else wants, now)
         self._take_turns(decision)
         by_key = {want.key: want for want in wants}
         for action in decision.actions:
@@ -134,8 +135,10 @@ class Decider:
     def _load(self, want: Wanted) -> None:
         core = self._core
         model = next((model for model in self._restless if model.candidate.context == want.key), None)
+        model = model or core.foresight.offered(want.key)
         if model is not None:
             unit = core.pool.open(model.candidate, weights_bytes=want.weights_bytes, threads=1)
+            core.foresight.opened(unit)
             core.share_cores()
             core.refresh_users(unit)
 

@@ -42,6 +42,16 @@ class Desk(Protocol):
 
     def vacated(self, unit: Unit) -> None: ...
 
+    def asked(self, run: Run) -> None:
+        """A request came that may run."""
+        ...
+
+    def began(self, run: Run, unit: Unit) -> None:
+        """The engine has it, until `left`."""
+        ...
+
+    def left(self, run: Run, unit: Unit) -> None: ...
+
 
 class Dispatcher:
     def __init__(self, desk: Desk, registry: Registry, *, limits: Limits, clock: Clock) -> None:
@@ -71,6 +81,7 @@ class Dispatcher:
             return run
         run.suspect = strikes > 0
         model.queue.append(run)
+        self._desk.asked(run)
         self._admit_to(model)
         if run.unit is None and not run.ended:
             self._desk.demanded(model)
@@ -180,6 +191,7 @@ class Dispatcher:
             run.ids[number] = choice
             engine.receivers[number] = run
         run.sent = True
+        self._desk.began(run, unit)
         run.outbox.on_slow = lambda: self._tell(run, Pause)
         run.outbox.on_taken = lambda: self._tell(run, Resume)
         for message in messages:
@@ -221,6 +233,8 @@ class Dispatcher:
         engine = unit.engine
         for number in run.ids:
             engine.receivers.pop(number, None)
+        if run.sent:
+            self._desk.left(run, unit)
         unit.running.discard(run)
         self.running.discard(run)
         self._notice_quiet()

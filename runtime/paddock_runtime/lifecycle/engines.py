@@ -285,7 +285,8 @@ class EnginePool:
                 self._stepped(engine, 0)
                 self.set_threads(engine, engine.threads)
                 for unit in list(engine.units.values()):
-                    self._open_context(unit)
+                    if unit.state is UnitState.LOADING:  # it may have been told to leave meanwhile
+                        self._open_context(unit)
             case LoadFailed(code=word, message=message):
                 engine.error = PaddockError(engine_code(word, Code.LOAD_FAILED), message)
                 self._fail(engine, engine.error)

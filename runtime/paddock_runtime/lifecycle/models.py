@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from paddock_api.revision import Revision
 from paddock_api.state import Phase
 from paddock_runtime.engine.types import EngineType
 from paddock_runtime.lifecycle.returning import Return
-from paddock_runtime.lifecycle.targets import Target
+from paddock_runtime.lifecycle.targets import ANYWHERE, Target
 
 if TYPE_CHECKING:
     from paddock_runtime.lifecycle.runs import Run
@@ -51,6 +51,8 @@ class Model:
     busy: int = 0
     loads: int = 0
     last_used: float | None = None
+    last_tenant: str = ""  # who asked last
+    share: int | None = None  # bytes of measured memory that are its own, or its part of what it shares
 
     @property
     def candidate(self) -> Target:
@@ -71,13 +73,15 @@ class Model:
 class Registry:
     """Models by id, by the names that clients use, and by the context that serves or would serve them.
 
-    `alone`: nobody assigns Models to pods, so the policy alone says what is kept loaded.
+    `alone`: nobody assigns Models to pods, so the policy alone says what is kept loaded. `shared`: Models of all
+    namespaces may use one copy of weights.
     """
 
     def __init__(self, engine_types: Iterable[EngineType], pod: str, *, alone: bool) -> None:
         self._types = {engine_type.name: engine_type for engine_type in engine_types}
         self.types = tuple(self._types.values())
         self._pod, self.alone = pod, alone
+        self.shared = False
         self.models: dict[ModelId, Model] = {}
         self.leaving: set[Model] = set()  # removed from the configuration, still in memory
         self._users: dict[str, set[Model]] = {}
@@ -143,6 +147,13 @@ class Registry:
         """After all changes of one configuration: clients find the Models by their names of now."""
         self._names = NameIndex(
             Named(model.id, tuple(model.desired.revision.spec.aliases)) for model in self.models.values())
+
+    def regroup(self, model: Model, loaded: Container[str]) -> None:
+        """Files are shared within the namespace, or with all. Who is in a context of `loaded` stays there."""
+        scope = ANYWHERE if self.shared else model.id.namespace
+        for target in model.targets():
+            if target.prepared is not None and target.prepared.context not in loaded:
+                target.prepared = target.prepared.within(scope)
 
     def users(self, context: str) -> set[Model]:
         """The Models that `context` serves or would serve."""

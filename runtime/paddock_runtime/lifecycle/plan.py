@@ -20,6 +20,8 @@ def resident(unit: Unit, registry: Registry) -> Resident:
     users = [model for model in registry.users(unit.key) if not model.removed]
     serving = [model for model in users if model.active is not None and model.active.context == unit.key]
     targets = [target for model in users for target in model.targets() if target.context == unit.key]
+    kept = any(model.assigned and not model.asleep for model in users)
+    guess = unit.guess if not kept and not any(model.asked for model in users) else None
     needed = any(model in serving or model.candidate.context == unit.key for model in users)
     engine = unit.engine
     return Resident(
@@ -28,11 +30,11 @@ def resident(unit: Unit, registry: Registry) -> Resident:
         context_bytes=unit.context_bytes, weights_bytes=engine.charged_bytes - engine.contexts_bytes,
         busy=len(unit.running), waiting=sum(len(model.queue) for model in serving),
         last_used=unit.last_used, loaded_at=unit.loaded_at,
-        min_residency=max((target.min_residency for target in targets), default=0.0),
-        idle_timeout=max((target.idle_timeout for target in targets), default=0.0),
+        min_residency=max((target.min_residency for target in targets), default=0.0) if guess is None else 0.0,
+        idle_timeout=max((target.idle_timeout for target in targets), default=0.0) if guess is None else guess.seconds,
         priority=max((target.priority for target in targets), default=0),
         pinned=not unit.dismissed and any(model.pinned and model.candidate.context == unit.key for model in users),
-        kept=any(model.assigned and not model.asleep for model in users),
+        kept=kept, guessed=guess.certainty if guess else None,
         superseded=bool(serving) and all(superseded(model) and model.candidate.prepared for model in serving),
         unwanted=unit.dismissed or not needed)
 

@@ -13,6 +13,7 @@ from paddock_runtime.lifecycle.ends import engine_code
 from paddock_runtime.lifecycle.models import Model
 from paddock_runtime.lifecycle.outbox import Outbox
 from paddock_runtime.lifecycle.units import Unit
+from paddock_runtime.usage.tally import Tally
 
 
 class RunOwner(Protocol):
@@ -42,6 +43,7 @@ class Run:
         self.ids: dict[int, int] = {}  # the engine's request ids → choices, as long as they run
         self.sent = False
         self.content = False
+        self.tally = Tally()
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
         self._accepted: set[int] = set()
@@ -66,12 +68,15 @@ class Run:
             self.task.cancel()
         self.task = self.unit = self.served = None
         self.sent = False
+        self.tally = Tally()
         self.ids.clear()
 
     # --- as the engine sees it
 
     def started(self, report: Started) -> None:
         choice = self.ids.get(report.id)
+        if choice is not None:
+            self.tally.started(report)
         if choice is None or self.served is None or choice in self._accepted:
             return  # a retried request was accepted before
         self._accepted.add(choice)
@@ -83,6 +88,7 @@ class Run:
         if choice is None:
             return
         self.content = self.content or bool(delta.text)
+        self.tally.delta(delta)
         self.outbox.put(Text(choice=choice, delta=delta))
         if delta.finish is not None:
             self._choice_done(delta.id)
@@ -96,6 +102,7 @@ class Run:
         if report.id not in self.ids or self.served is None:
             return
         self.content = True
+        self.tally.embedded(report)
         self.outbox.put(Vectors(served=self.served, vectors=report.vectors, dimensions=report.dimensions,
                                 tokens=report.tokens))
         self._choice_done(report.id)

@@ -12,21 +12,26 @@ from paddock_api.history import ModelHistory
 from paddock_api.identity import ModelId
 from paddock_api.pool import PoolConfig
 from paddock_api.state import PodState, Pressure
+from paddock_api.usage import PodUsage
 from paddock_runtime.bus import Bus
 from paddock_runtime.engine.types import EngineType
 from paddock_runtime.jobs import Job, Stream
 from paddock_runtime.lifecycle.configure import Configuration
 from paddock_runtime.lifecycle.core import Core
 from paddock_runtime.lifecycle.files import Check, Store, no_check
+from paddock_runtime.lifecycle.foresight import Guesses
 from paddock_runtime.lifecycle.limits import Limits
 from paddock_runtime.lifecycle.models import Registry
 from paddock_runtime.lifecycle.refused import Refused
+from paddock_runtime.lifecycle.remember import Memory
 from paddock_runtime.lifecycle.view import pod_state
 from paddock_runtime.lifecycle.watcher import Watcher
+from paddock_runtime.predict.keep import Keeper
 from paddock_runtime.record import Record
 from paddock_runtime.system.clock import Clock
 from paddock_runtime.system.container import ContainerMemory, container_memory
 from paddock_runtime.system.cores import usable_cores
+from paddock_runtime.usage.ledger import Totals
 
 
 class Supervisor:
@@ -36,14 +41,15 @@ class Supervisor:
     is the only pod, so Pinned and Preload Models are kept here without an assignment, and a request waits for room as
     long as it may. `check` raises PaddockError for what is wrong with a revision beside its files. `record` is what it
     knows from earlier lives, and tells later ones; who gave it closes it. `container` reads what holds this pod and its
-    limit.
+    limit. `keeper`: where habits outlive the process.
     """
 
     def __init__(self, store: Store, engine_types: Iterable[EngineType], bus: Bus, *, memory_bytes: int,
                  pod: str = "local", alone: bool = True, version: str = "", cores: int | None = None,
                  limits: Limits | None = None, clock: Clock | None = None, check: Check = no_check,
                  record: Record | None = None,
-                 container: Callable[[], ContainerMemory] = container_memory) -> None:
+                 container: Callable[[], ContainerMemory] = container_memory,
+                 keeper: Keeper | None = None) -> None:
         limits, clock = limits or Limits(), clock or Clock()
         self._pod, self._version = pod, version
         self._registry = Registry(engine_types, pod, alone=alone)
@@ -52,6 +58,7 @@ class Supervisor:
                           record=record or Record(), version=version)
         self._configuration = Configuration(self._core)
         self._watcher = Watcher(self._core, container=container)
+        self._memory = None if keeper is None else Memory(self._core.foresight, keeper)
         self._tasks: list[asyncio.Task[None]] = []
         self._leaving = self._draining = False
 
@@ -59,6 +66,8 @@ class Supervisor:
 
     async def start(self) -> None:
         """Begins to watch. Configurations may be applied before and after."""
+        if self._memory is not None:
+            await self._memory.recall()
         self._tasks = [asyncio.create_task(self._watcher.watch_memory(), name="watch memory"),
                        asyncio.create_task(self._watcher.watch_time(), name="watch time"),
                        asyncio.create_task(self._watcher.watch_files(), name="watch files")]
@@ -67,6 +76,8 @@ class Supervisor:
         health.expect("the scheduler", limits.decide_patience, now)
         health.expect("the look at the children", limits.watch_patience, now)
         health.expect("the look at memory", limits.watch_patience, now)
+        if self._memory is not None:
+            self._tasks.append(asyncio.create_task(self._memory.keep(), name="keep habits"))
 
     def ailment(self) -> str | None:
         """What of the pod's own machinery has stopped, in words: what `/livez` asks. None: nothing has."""
@@ -106,6 +117,8 @@ class Supervisor:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._memory is not None:
+            await self._memory.write()
 
     def _drained(self) -> PaddockError:
         return PaddockError(Code.DRAINING, "this server is shutting down: send the request again",
@@ -142,6 +155,17 @@ class Supervisor:
         return pod_state(self._core, pod=self._pod, version=self._version, generation=self._configuration.generation,
                          config_hash=self._configuration.hash, config_error=self._configuration.error,
                          draining=self._leaving)
+
+    # --- usage
+
+    async def usage(self) -> PodUsage:
+        return await self._core.usage.report(self._pod)
+
+    def usage_of_models(self) -> tuple[dict[ModelId, Totals], Totals]:
+        return self._core.usage.of_models()
+
+    def guesses(self) -> Guesses:
+        return self._core.foresight.record
 
     @property
     def leaving(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from paddock_api.errors import PaddockError
 from paddock_api.fields import parse_duration
@@ -16,17 +16,26 @@ from paddock_runtime.lifecycle.failure import Failure, failed
 from paddock_runtime.lifecycle.limits import Limits
 from paddock_runtime.store import Artifact
 
+ANYWHERE = "*"  # no namespace is called so
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
     """The files are here, verified and read. `weights` and `context` name the engine and the context that may be
-    shared with other Models of the namespace."""
+    shared with other Models: of the namespace, or of any, as their first part says."""
 
     artifacts: tuple[Artifact, ...]  # the weights, then the adapters in the order of the spec
     files: Files
     charge: Charge
     weights: str
     context: str
+
+    def within(self, scope: str) -> Prepared:
+        """The same, to be shared with the Models of `scope`: a namespace, or ANYWHERE."""
+        if self.weights.startswith(f"{scope}/"):
+            return self
+        weights, context = (f"{scope}/{key.partition('/')[2]}" for key in (self.weights, self.context))
+        return replace(self, weights=weights, context=context)
 
 
 def prepared(model: ModelId, revision: Revision, engine_type: EngineType, artifacts: Sequence[Artifact]

@@ -14,6 +14,7 @@ from paddock_runtime.engine.client import EngineClient
 from paddock_runtime.engine.protocol import ContextOpened, Delta, Embedded, ModelFacts, Rejected, Started, Stats
 from paddock_runtime.engine.types import EngineType
 from paddock_runtime.lifecycle.targets import Target
+from paddock_runtime.predict.types import Guess
 
 
 class UnitState(StrEnum):
@@ -65,6 +66,7 @@ class Unit:
     running: set[Receiver] = field(default_factory=set)
     closed: bool = False
     dismissed: bool = False
+    guess: Guess | None = None  # loaded on it, and not used yet
 
     @property
     def admits(self) -> bool:

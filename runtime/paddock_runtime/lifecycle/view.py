@@ -49,7 +49,7 @@ def model_state(model: Model, units: Mapping[str, Unit], clock: Clock) -> ModelS
         digest=None if prepared is None else prepared.files.digest,
         file_bytes=None if prepared is None else sum(artifact.size for artifact in prepared.artifacts),
         estimated_bytes=None if prepared is None else prepared.charge.weights_bytes + prepared.charge.context_bytes,
-        measured_bytes=None if unit is None else unit.engine.measured,
+        measured_bytes=None if unit is None else unit.engine.measured, share_bytes=model.share,
         context_length=None if unit is None or unit.opened is None else unit.opened.context_length,
         busy=model.busy, waiting=len(model.queue),
         last_used=None if model.last_used is None else clock.wall_of(model.last_used),

@@ -16,7 +16,7 @@ from paddock_runtime.lifecycle.targets import Target
 from paddock_runtime.lifecycle.units import EngineStage
 from paddock_runtime.lifecycle.watch import forgive_lag, hung, to_end
 from paddock_runtime.system.container import ContainerMemory, container_memory
-from paddock_runtime.system.memory import Meter
+from paddock_runtime.system.memory import Meter, OwnMeter
 
 _log = logging.getLogger(__name__)
 _LAG = 3.0  # seconds; a tick that comes later than this says that we were stopped, not the children
@@ -28,6 +28,7 @@ class Watcher:
     def __init__(self, core: Core, *, measure: Callable[[Iterable[int]], dict[int, int]] | None = None,
                  container: Callable[[], ContainerMemory] = container_memory) -> None:
         self._core, self._measure, self._container = core, measure or Meter(), container
+        self._own = OwnMeter()
         # a thread of its own: a volume that hangs may hold all the others, and the budget must be kept all the same
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="memory")
         self._told: tuple[int, int] = (0, 0)
@@ -72,7 +73,7 @@ class Watcher:
         core = self._core
         admitted = {engine.pid: engine.admitted_bytes for engine in core.pool.engines.values()}
         pids = [pid for pid in admitted if pid is not None]
-        sizes, container = await asyncio.get_running_loop().run_in_executor(
+        sizes, own, container = await asyncio.get_running_loop().run_in_executor(
             self._aside, self._look, [*pids, *core.spares.pids])
         core.spares.measure(sizes)
         grown = False
@@ -93,9 +94,10 @@ class Watcher:
         if grown:
             core.poke()
         self._tell()
+        core.usage.sampled(core.pool.engines.values(), own, core.dispatcher.running)
 
-    def _look(self, pids: list[int]) -> tuple[dict[int, int], ContainerMemory]:
-        return self._measure(pids), self._container()
+    def _look(self, pids: list[int]) -> tuple[dict[int, int], dict[int, int], ContainerMemory]:
+        return self._measure(pids), self._own(), self._container()
 
     def _tell(self) -> None:
         engines = self._core.pool.engines.values()

@@ -38,7 +38,10 @@ def decide(budget: Budget, residents: Sequence[Resident], wanted: Sequence[Wante
     for want in line:
         if plan.loading >= budget.concurrent_loads:
             break
-        plan.make_room(want)
+        if want.guessed is None:
+            plan.make_room(want)
+        elif line[0].spare:  # while somebody waits, nothing is loaded on guesses
+            plan.use_spare_room(want)
     return Decision(tuple(plan.actions), frozenset(plan.closed), plan.wake_at, plan.room_at)
 
 
@@ -46,12 +49,13 @@ def _is_live(want: Wanted, now: float) -> bool:
     return want.waiters > 0 and (want.deadline is None or want.deadline > now)
 
 
-def _place(budget: Budget, want: Wanted, now: float) -> tuple[bool, bool, float, float, str]:
-    """The place in line: asked before spare, overdue by age, then by priority that grows with waiting."""
+def _place(budget: Budget, want: Wanted, now: float) -> tuple[bool, float, bool, float, float, str]:
+    """The place in line: asked before spare before guesses, overdue by age, then by priority that grows."""
     waited = now - want.since
     overdue = waited >= budget.max_wait_seconds
     aged = 0.0 if overdue else want.priority + waited * budget.points_per_second
-    return want.spare, not overdue, -aged, want.since, want.key
+    doubt = -1.0 if want.guessed is None else 1.0 - want.guessed
+    return want.spare, doubt, not overdue, -aged, want.since, want.key
 
 
 class _Plan:
@@ -70,7 +74,10 @@ class _Plan:
         self._most = min(budget.memory_bytes, self._then.used - max(0, budget.free_bytes))
         self._leaving = {r.weights for r in residents} - {r.weights for r in self._staying.values()}
         self._pinned = Room(r for r in residents if r.pinned)
-        self.loading = sum(r.state is State.LOADING for r in residents)
+        # who loads on a guess makes way at once, so that it takes nobody's turn
+        self.loading = sum(r.state is State.LOADING and r.guessed is None for r in residents)
+        self._guessing = any(r.state is State.LOADING and r.guessed is not None for r in residents)
+        self._on_guesses = self._then.used - Room(r for r in self._staying.values() if r.guessed is None).used
         self.actions: list[Action] = []
         self.closed: set[str] = set()
         self.wake_at: float | None = None
@@ -85,6 +92,8 @@ class _Plan:
         limit = self._budget.memory_bytes
         if max(alone, pinned) <= limit:
             return False
+        if want.guessed is not None:
+            return True
         if not want.spare or alone > limit:
             forever = alone > limit
             available = limit if forever else limit - self._pinned.used
@@ -132,14 +141,29 @@ class _Plan:
             self.loading += 1
             self.actions.append(Load(want.key))
 
+    def use_spare_room(self, want: Wanted) -> None:
+        """Loads a guess, one at a time and only while nothing else loads, into free room within the guesses' share."""
+        used = self._then.used_with(want)
+        share = self._on_guesses + used - self._then.used
+        if self.loading or self._guessing or used > self._budget.memory_bytes or share > self._budget.guess_bytes:
+            return
+        if self._now.used_with(want) > self._budget.memory_bytes or want.weights in self._leaving \
+                or want.key in self._residents:
+            return
+        self._guessing = True
+        self._then.add(want)
+        self._now.add(want)
+        self.actions.append(Load(want.key))
+
     def _victims(self, want: Wanted) -> list[Resident] | None:
         """The contexts that must leave before `want` fits; None when that can't be."""
         limit, chosen = self._budget.memory_bytes, []
         if self._then.used_with(want) <= limit:
             return []
+        candidates = self._candidates(want)
         if want.spare:
-            return None
-        for resident in self._candidates(want):
+            candidates = [resident for resident in candidates if resident.guessed is not None]
+        for resident in candidates:
             self._then.remove(resident)
             chosen.append(resident)
             if self._then.used_with(want) <= limit:
@@ -170,21 +194,26 @@ class _Plan:
         """All that may ever leave, the first to go first."""
         return sorted((r for r in self._staying.values() if not r.pinned), key=lambda r: self._worth(r, want))
 
-    def _worth(self, resident: Resident, want: Wanted | None) -> tuple[bool, float, bool, int, float, str]:
-        """The order of leaving: those that can go at once by policy, priority and least recent use; then those that
-        can go soonest. Only what does not change while a want waits may order these, or turns would flip."""
+    def _worth(self, resident: Resident, want: Wanted | None) -> tuple[float, bool, float, bool, int, float, str]:
+        """The order of leaving: guesses; those that can go at once by policy, priority and least recent use; then those
+        that can go soonest. Only what does not change while a want waits may order these, or turns would flip."""
+        sure = 2.0 if resident.guessed is None or resident.has_work else resident.guessed
         if self._may_go(resident, want):
-            return False, 0.0, resident.kept, resident.priority, resident.last_used, resident.key
+            return sure, False, 0.0, resident.kept, resident.priority, resident.last_used, resident.key
         leaves_at = self._leaves_at(resident, want)
-        return True, leaves_at, resident.kept, resident.priority, resident.loaded_at, resident.key
+        return sure, True, leaves_at, resident.kept, resident.priority, resident.loaded_at, resident.key
 
     def _may_go(self, resident: Resident, want: Wanted | None) -> bool:
         """Nothing runs in it, and its time is over."""
+        if resident.guessed is not None and not resident.has_work:
+            return resident.state is not State.DRAINING
         ready = resident.state is State.READY and not resident.busy
         return ready and self._leaves_at(resident, want) <= self._clock
 
     def _leaves_at(self, resident: Resident, want: Wanted | None) -> float:
         """When `resident` may be asked to leave for `want`."""
+        if resident.guessed is not None and not resident.has_work:
+            return -math.inf
         if resident.state is State.LOADING:
             return self._clock + resident.min_residency + self._budget.service_seconds
         if resident.unwanted or resident.superseded:

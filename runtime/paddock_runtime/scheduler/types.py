@@ -21,6 +21,7 @@ class Budget:
     """The limits. `service_seconds` is one turn: how long a busy context keeps its place against one that waits.
     A waiting load gains `points_per_second` of priority; after `max_wait_seconds` it goes before all younger ones.
     `free_bytes`: idle contexts are to free so much although the budget has room.
+    What is loaded on guesses takes at most `guess_bytes` of the memory.
     """
 
     memory_bytes: int
@@ -29,6 +30,7 @@ class Budget:
     points_per_second: float = 10.0
     max_wait_seconds: float = 30.0
     free_bytes: int = 0
+    guess_bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +39,8 @@ class Resident:
 
     `kept`: loaded without being asked, so it has no idle time-out and goes after the others.
     `superseded`: a newer revision is to take its place. `unwanted`: no Model refers to it any more.
+    `guessed`: loaded on a guess of this certainty (0…1) and not used yet: it goes before all others, the least certain
+    first, even while it loads.
     """
 
     key: str
@@ -55,6 +59,7 @@ class Resident:
     kept: bool = False
     superseded: bool = False
     unwanted: bool = False
+    guessed: float | None = None
 
     @property
     def has_work(self) -> bool:
@@ -69,7 +74,8 @@ class Resident:
 class Wanted:
     """A context that somebody waits for since `since`. After `deadline` nobody does.
 
-    `spare`: nobody asked; it is loaded into room that is free, and evicts nothing.
+    `spare`: nobody asked; it is loaded into room that is free, and evicts nothing. `guessed`: a spare one that nobody
+    configured either, but that is likely to be asked for soon, with this certainty; it loads when nothing else does.
     """
 
     key: str
@@ -81,6 +87,7 @@ class Wanted:
     waiters: int = 1
     deadline: float | None = None
     spare: bool = False
+    guessed: float | None = None
 
 
 class EvictReason(StrEnum):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from paddock_runtime.server import catalog, errors, history, inference, status
+from paddock_runtime.server import catalog, errors, history, inference, status, usage
 from paddock_runtime.server.context import Context
 from paddock_runtime.server.envelope import Envelope
 from paddock_runtime.server.guard import Guard
@@ -16,7 +16,7 @@ def create_app(context: Context) -> FastAPI:
     app.add_middleware(Guard, token=context.token)
     app.add_middleware(Envelope, metrics=context.metrics, pressure=context.pressure)
     errors.install(app, context.service)
-    for module in (inference, catalog, status, history):
+    for module in (inference, catalog, status, history, usage):
         app.include_router(module.routes(context))
     context.bus.listen(context.metrics.on_event)
     return app

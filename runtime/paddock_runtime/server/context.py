@@ -17,6 +17,7 @@ from paddock_runtime.metrics import Metrics
 from paddock_runtime.openai.body import MAX_BODY_BYTES
 from paddock_runtime.openai.chat import Render
 from paddock_runtime.server.guard import PoolToken
+from paddock_runtime.usage.collector import UsageSource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,7 @@ class Context:
     """`ailment` says what of the supervisor has stopped, `pressure` how near memory is to its limits.
     `ending` is set when the listener closes: endless streams leave then.
     `token`: what clients must show; without one all may ask. `history` raises NoRecord. `directory`: of the manifests,
-    if they are local ones."""
+    if they are local ones. `usage`: who counts what is used."""
 
     service: Service
     render: Render
@@ -65,5 +66,6 @@ class Context:
     token: PoolToken | None = None
     history: Callable[[ModelId], Awaitable[ModelHistory]] | None = None
     directory: Path | None = None
+    usage: UsageSource | None = None
     ending: asyncio.Event = field(default_factory=asyncio.Event)
     started: int = field(default_factory=lambda: int(time.time()))

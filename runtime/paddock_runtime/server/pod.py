@@ -18,6 +18,7 @@ from paddock_runtime.config import ConfigSource, Snapshot
 from paddock_runtime.engine.types import EngineType
 from paddock_runtime.lifecycle import Check, Limits, Supervisor
 from paddock_runtime.logs import log_event
+from paddock_runtime.predict.keep import HabitsFile
 from paddock_runtime.record import Record, open_record
 from paddock_runtime.render import Renderer
 from paddock_runtime.server.app import create_app
@@ -82,11 +83,12 @@ async def run(plan: Plan, stop: StopSignal) -> None:
         supervisor = Supervisor(
             plan.store, plan.engine_types, bus, memory_bytes=plan.memory_bytes, pod=plan.pod or "local",
             alone=plan.pod is None, version=plan.version, limits=plan.limits, check=template_check(renderer),
-            record=record, container=plan.container)
+            record=record, container=plan.container,
+            keeper=HabitsFile(plan.store.root / f"habits-{plan.pod or 'local'}.json"))
         warming = asyncio.create_task(_warm(renderer))
         context = Context(service=supervisor, render=renderer.render, bus=bus, settings=plan.settings,
                           ailment=supervisor.ailment, pressure=supervisor.pressure, token=plan.token,
-                          history=supervisor.history, directory=plan.directory)
+                          history=supervisor.history, directory=plan.directory, usage=supervisor)
         server = make_server(create_app(context), graceful_seconds=_CLOSE_CONNECTIONS)
         await supervisor.start()
         _apply(plan.snapshot, supervisor)

@@ -38,7 +38,7 @@ class FileStore:
         credentials: Credentials | None = None, retries: RetryPolicy | None = None, lock_seconds: float = 600.0,
         resolve: Resolve = resolve,
     ) -> None:
-        root = Path(os.path.realpath(root))
+        self.root = root = Path(os.path.realpath(root))
         for name in ("blobs", "partial", "locks", "index"):
             (root / name).mkdir(parents=True, exist_ok=True)
         self._volumes, self._anywhere = dict(volumes or {}), anywhere

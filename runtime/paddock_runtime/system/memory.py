@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import time
 from collections.abc import Callable, Iterable
@@ -77,3 +78,31 @@ class Meter:
         else:
             self._known[pid] = _Measured(pss, resident, now)
         return pss
+
+
+class OwnMeter:
+    """PSS of this process and its children, the engines among them: looked at rarely, for it hardly changes."""
+
+    def __init__(self, *, proc: Path = PROC, clock: Callable[[], float] = time.monotonic) -> None:
+        self._proc, self._clock = proc, clock
+        self._sizes: dict[int, int] = {}
+        self._at: float | None = None
+
+    def __call__(self) -> dict[int, int]:
+        """By process; as it was at most 20 s ago. Where the kernel does not list children, they are left out."""
+        now = self._clock()
+        if self._at is None or now - self._at >= _STALE:
+            self._at = now
+            sizes = {pid: pss_bytes(pid, proc=self._proc) for pid in self._processes()}
+            self._sizes = {pid: size for pid, size in sizes.items() if size is not None}
+        return self._sizes
+
+    def _processes(self) -> list[int]:
+        own = os.getpid()
+        found = [own]
+        for path in (self._proc / str(own) / "task").glob("*/children"):
+            try:
+                found += map(int, path.read_text().split())
+            except OSError:
+                continue  # the thread has ended
+        return found

@@ -87,9 +87,10 @@ async def test_threads_that_hang_keep_nobody_from_measuring_the_memory() -> None
         return {}
 
     core = cast(Core, SimpleNamespace(
-        limits=Limits(), pool=SimpleNamespace(engines={}), memory_bytes=1,
+        limits=Limits(), pool=SimpleNamespace(engines={}), memory_bytes=1, dispatcher=SimpleNamespace(running=()),
         spares=SimpleNamespace(pids=[], measured_bytes=0, measure=lambda sizes: None),
-        relieving=SimpleNamespace(observe=lambda reading: None)))
+        relieving=SimpleNamespace(observe=lambda reading: None),
+        usage=SimpleNamespace(sampled=lambda engines, sizes, running: None)))
     with ThreadPoolExecutor(1) as only:
         asyncio.get_running_loop().set_default_executor(only)
         hanging = asyncio.get_running_loop().run_in_executor(None, released.wait, 90)

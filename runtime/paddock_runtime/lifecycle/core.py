@@ -22,6 +22,7 @@ from paddock_runtime.lifecycle.targets import Target
 from paddock_runtime.lifecycle.teller import Teller
 from paddock_runtime.lifecycle.threads import divide
 from paddock_runtime.lifecycle.units import Engine, Unit, UnitState
+from paddock_runtime.lifecycle.verifier import Chat, Verifier, no_chat
 from paddock_runtime.lifecycle.watch import Learned
 from paddock_runtime.system.clock import Clock
 
@@ -30,7 +31,7 @@ class Core:
     """Hears of requests (the dispatcher's Desk), of files (the fetcher's owner) and of children (the pool's owner)."""
 
     def __init__(self, store: Store, registry: Registry, bus: Bus, *, memory_bytes: int, cores: int, limits: Limits,
-                 clock: Clock, check: Check) -> None:
+                 clock: Clock, check: Check, chat: Chat = no_chat) -> None:
         self.registry, self.bus, self.limits, self.clock = registry, bus, limits, clock
         self.memory_bytes, self.cores = memory_bytes, cores
         self.learned = Learned(limits.learned_entries)
@@ -38,6 +39,7 @@ class Core:
         self.fetcher = Fetcher(self, store, concurrent=limits.concurrent_fetches, memory_bytes=memory_bytes,
                                check=check)
         self.dispatcher = Dispatcher(self, registry, limits=limits, clock=clock)
+        self.verifier = Verifier(self, bus, limits=limits, clock=clock, chat=chat)
         self._teller = Teller(self.pool, self.dispatcher, bus, clock)
         self._decider = Decider(self)
 
@@ -54,6 +56,7 @@ class Core:
         """No more decisions; everything leaves memory. Returns when the last child is reaped."""
         self._decider.stop()
         await self.fetcher.close()
+        await self.verifier.close()
         for unit in list(self.pool.units.values()):
             if unit.state is not UnitState.LEAVING:
                 self.evict(unit, "shutdown")
@@ -88,8 +91,8 @@ class Core:
         """Brings what serves in line with what is in memory, and with what should be."""
         self.registry.reindex(model)
         candidate = model.candidate
-        if self._ready(candidate.context) is not None:
-            model.active = candidate
+        if self.verifier.may_serve(model, ready=self._ready(candidate.context), active=self.ready_unit(model)):
+            self._serves(model, candidate)
         elif self.ready_unit(model) is None:
             model.active = None
         serving = model.active is not None
@@ -107,6 +110,13 @@ class Core:
             self.want(model)
         if model.removed and model.active is None and model in self.registry.leaving and not self._in_memory(model):
             self.registry.left(model)
+
+    def _serves(self, model: Model, target: Target) -> None:
+        if model.active is not target:
+            model.active = target
+            target.proven = True
+            if (unit := self._ready(target.context)) is not None and model.queue:
+                asyncio.get_running_loop().call_soon(self.dispatcher.admit, unit)
 
     def _in_memory(self, model: Model) -> bool:
         return any(target.context in self.pool.units for target in model.targets())
@@ -136,6 +146,14 @@ class Core:
         if failure is not None and failure.blocks(now) and not failure.holds and self.ready_unit(model) is None:
             self.dispatcher.refuse_waiting(model, lambda: failure.error(now))
         self.poke()
+
+    def verify_failed(self, model: Model, target: Target, error: PaddockError) -> None:
+        """What served before had perhaps to leave for it: then it comes back, asked for or not."""
+        switching = model.switching_since is not None
+        self.target_failed(model, target, error)
+        if switching and model.active is None and model.candidate is not target:
+            model.asked = self.clock.monotonic()
+            self.want(model)
 
     # --- what the dispatcher reports
 
@@ -226,6 +244,7 @@ class Core:
 
     def unit_gone(self, unit: Unit) -> None:
         self.dispatcher.unit_gone(unit)
+        self.verifier.unit_gone(unit)
         for model in self.users(unit):
             self.settle(model)
         self.share_cores()

@@ -41,6 +41,7 @@ class Limits:
     crash_backoff: Backoff = Backoff(first=1.0, most=60.0, free=2)  # who crashes now and then is reloaded at once
     oom_backoff: Backoff = Backoff(first=10.0, most=300.0)
     healthy_seconds: float = 60.0  # served so long without an accident, a Model's crashes are forgotten
+    verify_timeout: float = 300.0  # for all checks of a revision
 
     # watching
     tick: float = 0.5

@@ -19,7 +19,8 @@ def resident(unit: Unit, registry: Registry) -> Resident:
     users = [model for model in registry.users(unit.key) if not model.removed]
     serving = [model for model in users if model.active is not None and model.active.context == unit.key]
     targets = [target for model in users for target in model.targets() if target.context == unit.key]
-    needed = any(model in serving or model.candidate.context == unit.key for model in users)
+    needed = any(model in serving or (model.candidate.context == unit.key and not model.candidate.bad)
+                 for model in users)
     engine = unit.engine
     return Resident(
         # a child that was killed is as good as gone: nobody has to leave for its bytes, and nothing is loaded into it
@@ -32,7 +33,8 @@ def resident(unit: Unit, registry: Registry) -> Resident:
         priority=max((target.priority for target in targets), default=0),
         pinned=not unit.dismissed and any(model.pinned and model.candidate.context == unit.key for model in users),
         kept=any(model.assigned and not model.asleep for model in users),
-        superseded=bool(serving) and all(superseded(model) and model.candidate.prepared for model in serving),
+        superseded=bool(serving) and all(
+            superseded(model) and model.candidate.prepared and not model.verifying for model in serving),
         unwanted=unit.dismissed or not needed)
 
 
@@ -58,7 +60,7 @@ def wanted(models: Iterable[Model], learned: Learned, *, budget: int, now: float
 
 
 def _want(model: Model, target: Target, learned: Learned, budget: int, now: float) -> Wanted | None:
-    if target.prepared is None or (target.failure is not None and target.failure.blocks(now)):
+    if target.prepared is None or model.recording or (target.failure is not None and target.failure.blocks(now)):
         return None
     since = wanted_since(model)
     spare = since is None and model.assigned and not model.asleep

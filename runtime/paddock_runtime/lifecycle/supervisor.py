@@ -20,6 +20,7 @@ from paddock_runtime.lifecycle.files import Check, Store, no_check
 from paddock_runtime.lifecycle.limits import Limits
 from paddock_runtime.lifecycle.models import Registry
 from paddock_runtime.lifecycle.refused import Refused
+from paddock_runtime.lifecycle.verifier import Chat, no_chat
 from paddock_runtime.lifecycle.view import pod_state
 from paddock_runtime.lifecycle.watcher import Watcher
 from paddock_runtime.system.clock import Clock
@@ -31,17 +32,20 @@ class Supervisor:
 
     `memory_bytes` is the budget of all engines together, as PSS; `cores` is divided among the busy ones. `alone`: this
     is the only pod, so Pinned and Preload Models are kept here without an assignment, and a request waits for room as
-    long as it may. `check` raises PaddockError for what is wrong with a revision beside its files.
+    long as it may. `check` raises PaddockError for what is wrong with a revision beside its files; `chat` makes a
+    prompt of messages, for `spec.verify`.
     """
 
     def __init__(self, store: Store, engine_types: Iterable[EngineType], bus: Bus, *, memory_bytes: int,
                  pod: str = "local", alone: bool = True, version: str = "", cores: int | None = None,
-                 limits: Limits | None = None, clock: Clock | None = None, check: Check = no_check) -> None:
+                 limits: Limits | None = None, clock: Clock | None = None, check: Check = no_check,
+                 chat: Chat = no_chat) -> None:
         limits, clock = limits or Limits(), clock or Clock()
         self._pod, self._version = pod, version
         self._registry = Registry(engine_types, pod, alone=alone)
         self._core = Core(store, self._registry, bus, memory_bytes=memory_bytes, limits=limits, clock=clock,
-                          cores=cores if cores is not None else usable_cores(), check=check)
+                          cores=cores if cores is not None else usable_cores(), check=check,
+                          chat=chat)
         self._configuration = Configuration(self._core)
         self._watcher = Watcher(self._core)
         self._tasks: list[asyncio.Task[None]] = []

@@ -9,14 +9,17 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from paddock_api.errors import Code, PaddockError
 from paddock_api.revision import Revision
 from paddock_runtime.bus import Bus
 from paddock_runtime.config import ConfigSource, Snapshot
 from paddock_runtime.engine.types import EngineType
-from paddock_runtime.lifecycle import Check, Limits, Supervisor
+from paddock_runtime.jobs import Served
+from paddock_runtime.lifecycle import Chat, Check, Limits, Supervisor
 from paddock_runtime.logs import log_event
+from paddock_runtime.openai.chat import chat_prompt
 from paddock_runtime.render import Renderer
 from paddock_runtime.server.app import create_app
 from paddock_runtime.server.context import Context, Settings
@@ -74,7 +77,8 @@ async def run(plan: Plan, stop: StopSignal) -> None:
     async with _renderer() as renderer:
         supervisor = Supervisor(
             plan.store, plan.engine_types, bus, memory_bytes=plan.memory_bytes, pod=plan.pod or "local",
-            alone=plan.pod is None, version=plan.version, limits=plan.limits, check=template_check(renderer))
+            alone=plan.pod is None, version=plan.version, limits=plan.limits, check=template_check(renderer),
+            chat=chat_of(renderer))
         warming = asyncio.create_task(_warm(renderer))
         context = Context(service=supervisor, render=renderer.render, bus=bus, settings=plan.settings,
                           alive=supervisor.alive, token=plan.token)
@@ -157,6 +161,15 @@ def template_check(renderer: Renderer) -> Check:
             logger.warning("a chat template could not be checked: %s", error.message)
 
     return check
+
+
+def chat_of(renderer: Renderer) -> Chat:
+    """Messages to a prompt, as a client's chat would become one."""
+
+    async def prompt(served: Served, messages: list[dict[str, Any]]) -> str:
+        return await chat_prompt(messages, served, renderer.render, name=str(served.model))
+
+    return prompt
 
 
 async def _warm(renderer: Renderer) -> None:

@@ -19,8 +19,8 @@ def judge(check: Check, answer: str) -> str | None:
     match check.demand:
         case Demand.CONTAINS:
             assert check.contains is not None
-            return None if check.contains in answer else f"expected {shown(check.contains)} in the answer, " \
-                f"got {shown(answer)}"
+            found = check.contains in answer
+            return None if found else f"expected {shown(check.contains)} in the answer, got {shown(answer)}"
         case Demand.MATCHES:
             assert check.matches is not None
             found = Pattern(check.matches).found_in(answer)

@@ -290,6 +290,7 @@ class Generator:
             self._waiting.remove(sequence)
         else:
             self._live.remove(sequence)
-            self.holdings.retire(sequence.holding, keep=sequence.holding.computed >= _LEAST_KEPT and not sequence.scored)
+            kept = sequence.holding.computed >= _LEAST_KEPT and not sequence.scored
+            self.holdings.retire(sequence.holding, keep=kept)
             sequence.holding = None
         sequence.sampler.close()

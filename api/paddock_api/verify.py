@@ -39,8 +39,8 @@ class Role(StrEnum):
 class Message(Spec):
     """One message of a chat."""
 
-    role: Annotated[Role, Field(description="Who speaks.")]
-    content: Annotated[str, Field(max_length=4096, description="The text.")]
+    role: Annotated[Role, Field(description="Who speaks: system, user or assistant.")]
+    content: Annotated[str, Field(max_length=4096, description="What is said.")]
 
 
 class Check(Spec):

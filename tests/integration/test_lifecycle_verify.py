@@ -100,6 +100,8 @@ async def test_a_close_revision_takes_over_without_a_failed_request(
         assert (told["outcome"], told["checks"]) == ("passed", 2)
         assert 0 < told["distances"]["0"] < 0.03
         assert pod.model("a").bad_revisions == []
+        left = "Unloading" in pod.phases("a")
+        assert left == (memory == ONE_GEMMA), "it had to leave only where both don't fit"
 
 
 @pytest.mark.parametrize("memory", [4096 * MIB, ONE_GEMMA], ids=["beside", "one after the other"])
@@ -126,6 +128,7 @@ async def test_a_distant_revision_is_bad_and_no_request_meets_it(
         assert told["distances"]["0"] > 0.1
         assert f"{told['distances']['0']:.4f}" in state.failure.message
         assert told["evidence"] == state.failure.message
+        assert ("Unloading" in pod.phases("a")) == (memory == ONE_GEMMA)
         await until(lambda: len(pod.engines) == 1, "the bad one has left")
         assert len(pod.events("verify", "a")) == 1, "and is not tried again"
 
@@ -179,8 +182,7 @@ async def test_while_it_is_verified_it_takes_no_request_and_is_not_in_use(tmp_pa
         await go.wait()
         return messages[0]["content"]
 
-    check = {"messages": [{"role": "user", "content": "Once"}], "matches": "", "maxTokens": 4}
-    check["matches"] = ".|^$"
+    check = {"messages": [{"role": "user", "content": "Once"}], "matches": ".|^$", "maxTokens": 4}
     async with running(tmp_path, chat=chat) as pod:
         pod.apply(tiny_entry("a", tiny(0), verify=[check], loading={"idleTimeout": "0s"}))
         waiting = asyncio.create_task(pod.ask("a"))

@@ -18,14 +18,14 @@ import pytest
 from tests import models
 from tests.pod_kit import DEADLINE, PodThread, eventually, write_model
 
-COUNT = "1, 2, 3, 4,"
-COUNTED = " 5, 6, 7, 8"  # what Gemma always goes on with, and at temperature 2 practically never
+PROMPT = {"prompt": "Once upon a time", "max_tokens": 8, "ignore_eos": True}
 WILD = {"temperature": 2.0, "topK": 0, "topP": 1.0, "minP": 0.0}
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What tells a revision's answers from another's: a full context's length, and whether it counts on."""
+    """What tells a revision's answers from another's: a full context's length, and whether 8 tokens are the likeliest
+    ones. At temperature 2 they are so once in 10^9 answers or less."""
 
     context: int
     wild: bool
@@ -34,7 +34,7 @@ class Setting:
         """Renamed into place: half a manifest would be refused."""
         aside = folder.parent / "aside"
         aside.mkdir(exist_ok=True)
-        write_model(aside, "a", models.gemma(), defaults=WILD if self.wild else {"temperature": 0},
+        write_model(aside, "a", models.full(), defaults=WILD if self.wild else {"temperature": 0},
                     engine={"contextLength": self.context, "cacheTokens": 1024, "parallel": 4})
         os.replace(aside / "a.yaml", folder / "a.yaml")
 
@@ -49,17 +49,17 @@ class Seen:
 
 
 class Load:
-    """Clients that ask without a pause: to count on, in a stream, and to go on until the context is full."""
+    """Clients that ask without a pause: for 8 tokens, for the same in a stream, and for all that the context holds."""
 
     def __init__(self, pod: PodThread) -> None:
         self._pod = pod
         self._over = threading.Event()
-        self.counted: list[Seen] = []
+        self.brief: list[Seen] = []
         self.streamed: list[Seen] = []
         self.filled: list[Seen] = []
 
     def run(self, clients: ThreadPoolExecutor) -> list[Future[None]]:
-        asks = (self._count, self._stream, self._fill)
+        asks = (self._brief, self._stream, self._fill)
         return [clients.submit(self._again_and_again, ask) for ask in asks for _ in range(2)]
 
     def end(self) -> None:
@@ -70,14 +70,14 @@ class Load:
             while not self._over.is_set():
                 ask(client)
 
-    def _count(self, client: httpx.Client) -> None:
-        self.counted.append(_whole(client, {"prompt": COUNT, "max_tokens": 8}))
+    def _brief(self, client: httpx.Client) -> None:
+        self.brief.append(_whole(client, PROMPT))
 
     def _fill(self, client: httpx.Client) -> None:
         self.filled.append(_whole(client, {"prompt": "Once upon a time", "ignore_eos": True}))
 
     def _stream(self, client: httpx.Client) -> None:
-        body = {"model": "a", "prompt": COUNT, "max_tokens": 8, "stream": True}
+        body = {"model": "a", "stream": True, **PROMPT}
         revisions, text = set(), ""
         with client.stream("POST", "/v1/completions", json=body) as answer:
             assert answer.status_code == 200, answer.read()
@@ -110,6 +110,7 @@ def test_alternating_changes_under_load(tmp_path: Path, changes: int) -> None:
             first = eventually(lambda: pod.model("a")["active_revision"])
             settings: dict[str, Setting] = {first: setting}
             assert pod.model("a")["loads"] == 1
+            eventually(lambda: any(first in seen.revisions for seen in load.brief))
             loads = [1]
             for number in range(changes):
                 began = time.monotonic()
@@ -127,7 +128,7 @@ def test_alternating_changes_under_load(tmp_path: Path, changes: int) -> None:
                 model = eventually(switched)
                 serving = model["active_revision"]
                 settings[serving] = setting
-                eventually(lambda serving=serving: any(serving in seen.revisions for seen in load.counted))
+                eventually(lambda serving=serving: any(serving in seen.revisions for seen in load.brief))
                 loads.append(model["loads"])
                 assert loads[-1] - loads[-2] == (1 if shape else 0), f"change {number}"
                 time.sleep(max(0.0, 1.0 - (time.monotonic() - began)))  # the pace of the changes
@@ -138,9 +139,10 @@ def test_alternating_changes_under_load(tmp_path: Path, changes: int) -> None:
         assert pod.model("a")["failure"] is None
 
     assert len(settings) == changes + 1
-    for seen in (*load.counted, *load.streamed):
+    likeliest = next(seen.text for seen in load.brief if seen.revisions == {first})
+    for seen in (*load.brief, *load.streamed):
         (revision,) = seen.revisions
-        assert (seen.text.startswith(COUNTED[:6])) != settings[revision].wild, (seen, settings[revision])
+        assert (seen.text == likeliest) != settings[revision].wild, (seen, settings[revision])
     for seen in load.filled:
         (revision,) = seen.revisions
         assert seen.tokens == settings[revision].context, (seen, settings[revision])

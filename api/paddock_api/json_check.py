@@ -105,9 +105,12 @@ def _combined_problem(value: Any, schema: Mapping[str, Any], path: str) -> str |
     for inner in schema.get("allOf", ()):
         if (found := problem(value, inner, path)) is not None:
             return found
-    for keyword, enough in (("anyOf", lambda count: count >= 1), ("oneOf", lambda count: count == 1)):
-        if keyword in schema and not enough(sum(problem(value, each, path) is None for each in schema[keyword])):
-            return f"{path} fits {keyword} not at all, or more than once"
+    fitting = {keyword: sum(problem(value, each, path) is None for each in schema[keyword])
+               for keyword in ("anyOf", "oneOf") if keyword in schema}
+    if fitting.get("anyOf", 1) == 0:
+        return f"{path} fits nothing of anyOf"
+    if fitting.get("oneOf", 1) != 1:
+        return f"{path} fits {fitting['oneOf']} of oneOf, not one"
     return None
 
 

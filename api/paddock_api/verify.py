@@ -71,9 +71,9 @@ class Check(Spec):
     max_distance: Annotated[float | None, Field(gt=0, le=0.6931471805599453, description=(
         "Most distance between the next-token distributions of the new and the active revision at the end of the "
         "prompt: the Jensen-Shannon divergence of the softmaxes of the logits at temperature 1, in nats. 0 is equal, "
-        "0.693 (ln 2) has nothing in common. Equal weights may differ by 0.005, for their batch is another; measured on "
-        "Gemma 3 270M, Q4_K_M is 0.006 from Q8_0 and Q2_K 0.2. Without an active revision in memory there is nothing "
-        "to compare with, and the check passes."))] = None
+        "0.693 (ln 2) has nothing in common. Equal weights may differ by 0.005, for their batch is another; measured "
+        "on Gemma 3 270M, Q4_K_M is 0.006 from Q8_0 and Q2_K 0.2. Without an active revision in memory there is "
+        "nothing to compare with, and the check passes."))] = None
 
     @property
     def demand(self) -> Demand:

@@ -180,7 +180,7 @@ async def test_while_it_is_verified_it_takes_no_request_and_is_not_in_use(tmp_pa
     async def chat(served: Served, messages: list[dict[str, Any]]) -> str:
         asked.set()
         await go.wait()
-        return messages[0]["content"]
+        return str(messages[0]["content"])
 
     check = {"messages": [{"role": "user", "content": "Once"}], "matches": ".|^$", "maxTokens": 4}
     async with running(tmp_path, chat=chat) as pod:

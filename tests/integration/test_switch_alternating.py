@@ -65,6 +65,10 @@ class Load:
     def end(self) -> None:
         self._over.set()
 
+    def wait_for(self, revision: str) -> None:
+        """Until it has answered."""
+        eventually(lambda: any(revision in seen.revisions for seen in self.brief))
+
     def _again_and_again(self, ask: Any) -> None:
         with httpx.Client(base_url=self._pod.url, timeout=DEADLINE) as client:
             while not self._over.is_set():
@@ -110,7 +114,7 @@ def test_alternating_changes_under_load(tmp_path: Path, changes: int) -> None:
             first = eventually(lambda: pod.model("a")["active_revision"])
             settings: dict[str, Setting] = {first: setting}
             assert pod.model("a")["loads"] == 1
-            eventually(lambda: any(first in seen.revisions for seen in load.brief))
+            load.wait_for(first)
             loads = [1]
             for number in range(changes):
                 began = time.monotonic()
@@ -128,7 +132,7 @@ def test_alternating_changes_under_load(tmp_path: Path, changes: int) -> None:
                 model = eventually(switched)
                 serving = model["active_revision"]
                 settings[serving] = setting
-                eventually(lambda serving=serving: any(serving in seen.revisions for seen in load.brief))
+                load.wait_for(serving)
                 loads.append(model["loads"])
                 assert loads[-1] - loads[-2] == (1 if shape else 0), f"change {number}"
                 time.sleep(max(0.0, 1.0 - (time.monotonic() - began)))  # the pace of the changes

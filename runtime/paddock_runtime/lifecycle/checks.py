@@ -57,7 +57,7 @@ def _log_softmax(row: bytes) -> npt.NDArray[np.float64]:
     if not len(logits) or not np.isfinite(logits).all():
         raise ValueError("the logits are not all numbers")
     shifted: npt.NDArray[np.float64] = logits - logits.max()
-    return shifted - np.log(np.exp(shifted).sum())
+    return shifted - float(np.log(np.exp(shifted).sum()))
 
 
 def _weighed(log_p: npt.NDArray[np.float64], log_m: npt.NDArray[np.float64]) -> float:

@@ -107,7 +107,8 @@ def _values(schema: Mapping[str, Any], annotation: Any) -> list[Sample]:
         valid = [Sample({}, frozenset())] if _valid(inner, {}) else []
         return [*documents(inner, schema), *valid]
     elif kind == "object":
-        values = [Sample(_FREE, frozenset()), Sample(_SCHEMA, frozenset())] if "additionalProperties" not in schema else [
+        free = [Sample(_FREE, frozenset()), Sample(_SCHEMA, frozenset())]
+        values = free if "additionalProperties" not in schema else [
             Sample({_KEY: item.value}, frozenset()) for item in _values(schema["additionalProperties"], annotation)]
         return [*values, Sample({}, frozenset())]
     elif kind == "array":

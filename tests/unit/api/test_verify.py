@@ -90,7 +90,8 @@ def test_no_pattern_takes_long() -> None:
     assert time.monotonic() - began < 5.0
 
 
-@pytest.mark.parametrize("pattern", ["(", ")", "[a", "*a", "a**", "(?P<n>a)", r"\1", r"\b", "a{3,1}", "(" * 40 + ")" * 40])
+@pytest.mark.parametrize("pattern", [
+    "(", ")", "[a", "*a", "a**", "(?P<n>a)", r"\1", r"\b", "a{3,1}", "(" * 40 + ")" * 40])
 def test_a_pattern_that_is_none_is_refused(pattern: str) -> None:
     with pytest.raises(ValueError, match="the pattern"):
         Pattern(pattern)

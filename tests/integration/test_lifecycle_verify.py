@@ -221,6 +221,21 @@ async def test_proven_stays_proven(tmp_path: Path, tiny: Tiny) -> None:
         assert pod.events("verify", "a") == []
 
 
+async def test_what_was_proven_is_kept_over_a_restart(tmp_path: Path, tiny: Tiny) -> None:
+    check = {"prompt": "Once", "matches": ".|^$", "maxTokens": 4}
+    kept = tmp_path / "proofs"
+    for seed, verified in ((0, 1), (0, 0), (1, 1)):
+        async with running(tmp_path, proofs=kept) as pod:
+            pod.apply(tiny_entry("a", tiny(seed), verify=[check]))
+            assert (await pod.ask("a")).complete
+            assert len(pod.events("verify", "a")) == verified
+    kept.write_bytes(b"\xff")
+    async with running(tmp_path, proofs=kept) as pod:
+        pod.apply(tiny_entry("a", tiny(0), verify=[check]))
+        assert (await pod.ask("a")).complete
+        assert len(pod.events("verify", "a")) == 1, "what can't be read proves nothing"
+
+
 async def test_new_checks_on_the_same_weights_fail_without_a_load(tmp_path: Path, gemma: Path) -> None:
     async with running(tmp_path) as pod:
         pod.apply(gemma_entry(gemma))

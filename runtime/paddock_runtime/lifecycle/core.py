@@ -6,6 +6,7 @@ All that happens changes state and asks for a new decision; a decision looks at 
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 from paddock_api.errors import PaddockError
 from paddock_api.events import EventType
@@ -31,7 +32,8 @@ class Core:
     """Hears of requests (the dispatcher's Desk), of files (the fetcher's owner) and of children (the pool's owner)."""
 
     def __init__(self, store: Store, registry: Registry, bus: Bus, *, memory_bytes: int, cores: int, limits: Limits,
-                 clock: Clock, check: Check, chat: Chat = no_chat) -> None:
+                 clock: Clock, check: Check, chat: Chat = no_chat,
+                 proofs: Path | None = None) -> None:
         self.registry, self.bus, self.limits, self.clock = registry, bus, limits, clock
         self.memory_bytes, self.cores = memory_bytes, cores
         self.learned = Learned(limits.learned_entries)
@@ -39,7 +41,7 @@ class Core:
         self.fetcher = Fetcher(self, store, concurrent=limits.concurrent_fetches, memory_bytes=memory_bytes,
                                check=check)
         self.dispatcher = Dispatcher(self, registry, limits=limits, clock=clock)
-        self.verifier = Verifier(self, bus, limits=limits, clock=clock, chat=chat)
+        self.verifier = Verifier(self, bus, limits=limits, clock=clock, chat=chat, proofs=proofs)
         self._teller = Teller(self.pool, self.dispatcher, bus, clock)
         self._decider = Decider(self)
 

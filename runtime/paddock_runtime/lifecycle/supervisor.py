@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterable
+from pathlib import Path
 
 from paddock_api.errors import Code, PaddockError
 from paddock_api.events import EventType
@@ -33,19 +34,19 @@ class Supervisor:
     `memory_bytes` is the budget of all engines together, as PSS; `cores` is divided among the busy ones. `alone`: this
     is the only pod, so Pinned and Preload Models are kept here without an assignment, and a request waits for room as
     long as it may. `check` raises PaddockError for what is wrong with a revision beside its files; `chat` makes a
-    prompt of messages, for `spec.verify`.
+    prompt of messages, for `spec.verify`; `proofs` is the file that remembers what passed it.
     """
 
     def __init__(self, store: Store, engine_types: Iterable[EngineType], bus: Bus, *, memory_bytes: int,
                  pod: str = "local", alone: bool = True, version: str = "", cores: int | None = None,
                  limits: Limits | None = None, clock: Clock | None = None, check: Check = no_check,
-                 chat: Chat = no_chat) -> None:
+                 chat: Chat = no_chat, proofs: Path | None = None) -> None:
         limits, clock = limits or Limits(), clock or Clock()
         self._pod, self._version = pod, version
         self._registry = Registry(engine_types, pod, alone=alone)
         self._core = Core(store, self._registry, bus, memory_bytes=memory_bytes, limits=limits, clock=clock,
                           cores=cores if cores is not None else usable_cores(), check=check,
-                          chat=chat)
+                          chat=chat, proofs=proofs)
         self._configuration = Configuration(self._core)
         self._watcher = Watcher(self._core)
         self._tasks: list[asyncio.Task[None]] = []

@@ -9,6 +9,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from paddock_api.errors import Code, PaddockError
@@ -53,7 +54,7 @@ class StopSignal:
 class Plan:
     """`drain`: seconds from the first signal to the end, in the first `accept` of which new work is still taken: for
     those who have not heard of it yet. `snapshot` was read from `source` already. `pod` is one of a pool's; without it
-    this is the only one, who keeps Models by their policy alone."""
+    this is the only one, who keeps Models by their policy alone. `proofs`: the file of what was verified."""
 
     source: ConfigSource
     snapshot: Snapshot
@@ -68,6 +69,7 @@ class Plan:
     accept: float = 0.0
     settings: Settings = field(default_factory=Settings)
     limits: Limits = field(default_factory=Limits)
+    proofs: Path | None = None
 
 
 async def run(plan: Plan, stop: StopSignal) -> None:
@@ -78,7 +80,7 @@ async def run(plan: Plan, stop: StopSignal) -> None:
         supervisor = Supervisor(
             plan.store, plan.engine_types, bus, memory_bytes=plan.memory_bytes, pod=plan.pod or "local",
             alone=plan.pod is None, version=plan.version, limits=plan.limits, check=template_check(renderer),
-            chat=chat_of(renderer))
+            chat=chat_of(renderer), proofs=plan.proofs)
         warming = asyncio.create_task(_warm(renderer))
         context = Context(service=supervisor, render=renderer.render, bus=bus, settings=plan.settings,
                           alive=supervisor.alive, token=plan.token)

@@ -49,6 +49,7 @@ class Code(StrEnum):
     # the engine
     LOAD_FAILED = "load_failed"
     CONTEXT_FAILED = "context_failed"
+    VERIFY_FAILED = "verify_failed"
     ENGINE_CRASHED = "engine_crashed"
     ENGINE_OOM = "engine_oom"
     ENGINE_HUNG = "engine_hung"
@@ -91,6 +92,7 @@ _STATUS: dict[Code, int] = {
     Code.UNSUPPORTED_MODEL: 503,
     Code.LOAD_FAILED: 503,
     Code.CONTEXT_FAILED: 503,
+    Code.VERIFY_FAILED: 503,
     Code.ENGINE_CRASHED: 502,
     Code.ENGINE_OOM: 503,
     Code.ENGINE_HUNG: 504,
@@ -124,6 +126,7 @@ PERMANENT: frozenset[Code] = frozenset(
         Code.INVALID_MODEL_FILE,
         Code.UNSUPPORTED_MODEL,
         Code.NO_FIT,
+        Code.VERIFY_FAILED,
     }
 )
 

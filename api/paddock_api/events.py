@@ -14,6 +14,7 @@ class EventType(StrEnum):
     MODEL = "model"  # what /state says of a Model changed beside its phase: data.state
     DRAINING = "draining"  # the pod is about to end: it takes new work for a few seconds only
     CONFIG = "config"  # a configuration was accepted or refused: data.generation, data.hash, data.error?
+    VERIFY = "verify"  # data.outcome = passed | failed, data.checks, data.seconds, data.distances, data.evidence?
     ENGINE_STARTED = "engine_started"  # data.engine, data.pid
     ENGINE_ENDED = "engine_ended"  # data.engine, data.pid, data.code, data.reason, data.requests
     REQUEST_REFUSED = "request_refused"  # data.code

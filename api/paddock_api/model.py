@@ -13,6 +13,7 @@ from paddock_api.identity import ModelId
 from paddock_api.metadata import API_VERSION, GROUP, LABEL_RULE, VERSION, Metadata
 from paddock_api.source import FileSource, HttpSource, HubSource, HuggingFaceSource, Source
 from paddock_api.status import Condition, ConditionType, ModelStatus
+from paddock_api.verify import MAX_CHECKS, Check
 
 __all__ = [
     "API_VERSION",
@@ -56,6 +57,10 @@ class ModelSpec(Spec):
     defaults: Annotated[Defaults, Field(description=(
         "What a request gets when it says nothing. An explicit 0 is a value, not a missing one."))] = Defaults()
     loading: Annotated[Loading, Field(description="When the Model is in memory.")] = Loading()
+    verify: Annotated[list[Check], Field(max_length=MAX_CHECKS, description=(
+        "What a revision must get right before any request goes to it. One that fails is not served: the revision "
+        "before goes on, and Degraded says which check failed and what came instead. Changing it needs no reload."))
+    ] = Field(default_factory=list)
     scaling: Annotated[Scaling, Field(description=(
         "In how many pods the Model may be loaded at once."))] = Scaling()
     aliases: Annotated[list[Alias], Field(max_length=16, description=(

@@ -47,7 +47,8 @@ def make_plan(settings: Settings) -> Plan:
     source = ShardSource(settings.pool_config)
     return Plan(source=source, snapshot=source.read(), store=_store(settings), engine_types=[LlamaCpp()],
                 token=_token(settings), listener=_listener(settings), memory_bytes=settings.memory, pod=settings.pod,
-                version=version(), drain=settings.drain, accept=ACCEPT_SECONDS, record=settings.cache / "record")
+                version=version(), drain=settings.drain, accept=ACCEPT_SECONDS, record=settings.cache / "record",
+                proofs=settings.cache / "proofs")
 
 
 async def _run(plan: Plan, settings: Settings) -> None:

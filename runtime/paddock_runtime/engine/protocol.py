@@ -112,6 +112,15 @@ class Embed(Message, frozen=True, tag="embed"):
     inputs: list[str | list[int]]
 
 
+class Score(Message, frozen=True, tag="score"):
+    """Compute a prompt and report the logits at its end. Nothing of it is kept."""
+
+    id: int
+    context: int
+    salt: str
+    prompt: str | list[int]
+
+
 class Cancel(Message, frozen=True, tag="cancel"):
     """Forget a request. The child answers nothing more about it, from the next step on."""
 
@@ -136,7 +145,8 @@ class Inspect(Message, frozen=True, tag="inspect"):
     """Ask for `Stats` now."""
 
 
-Command = Load | OpenContext | CloseContext | Threads | Generate | Embed | Cancel | Pause | Resume | Trim | Inspect
+Command = (Load | OpenContext | CloseContext | Threads | Generate | Embed | Score | Cancel | Pause | Resume | Trim
+           | Inspect)
 
 
 # --- what the child reports -------------------------------------------------------------------
@@ -268,6 +278,13 @@ class Embedded(Message, frozen=True, tag="embedded"):
     tokens: int
 
 
+class Scored(Message, frozen=True, tag="scored"):
+    """`logits` of the token after the prompt: little-endian float32, one for each token of the vocabulary."""
+
+    id: int
+    logits: bytes
+
+
 class ContextStats(msgspec.Struct, frozen=True, kw_only=True):
     """Counters since the context opened, gauges of now. Cells are KV cells (full attention and sliding window)."""
 
@@ -304,6 +321,7 @@ Report = (
     | Started
     | Rejected
     | Embedded
+    | Scored
     | Stats
 )
 

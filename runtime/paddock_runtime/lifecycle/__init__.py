@@ -3,5 +3,6 @@
 from paddock_runtime.lifecycle.files import Check
 from paddock_runtime.lifecycle.limits import Backoff, Limits
 from paddock_runtime.lifecycle.supervisor import Supervisor
+from paddock_runtime.lifecycle.verifier import Chat
 
-__all__ = ["Backoff", "Check", "Limits", "Supervisor"]
+__all__ = ["Backoff", "Chat", "Check", "Limits", "Supervisor"]

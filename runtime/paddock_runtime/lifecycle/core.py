@@ -6,6 +6,7 @@ All that happens changes state and asks for a new decision; a decision looks at 
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 from paddock_api.errors import PaddockError
 from paddock_api.events import EventType
@@ -29,6 +30,7 @@ from paddock_runtime.lifecycle.targets import Target
 from paddock_runtime.lifecycle.teller import Teller
 from paddock_runtime.lifecycle.threads import divide
 from paddock_runtime.lifecycle.units import Engine, EngineStage, Unit, UnitState
+from paddock_runtime.lifecycle.verifier import Chat, Verifier, no_chat
 from paddock_runtime.lifecycle.watch import Learned
 from paddock_runtime.record import Record
 from paddock_runtime.system.clock import Clock
@@ -39,7 +41,8 @@ class Core:
     """Hears of requests (the dispatcher's Desk), of files (the fetcher's owner) and of children (the pool's owner)."""
 
     def __init__(self, store: Store, registry: Registry, bus: Bus, *, memory_bytes: int, cores: int, limits: Limits,
-                 clock: Clock, check: Check, record: Record, version: str) -> None:
+                 clock: Clock, check: Check, record: Record, version: str, chat: Chat = no_chat,
+                 proofs: Path | None = None) -> None:
         self.registry, self.bus, self.limits, self.clock = registry, bus, limits, clock
         self.memory_bytes, self.cores = memory_bytes, cores
         self.learned = Learned(limits.learned_entries)
@@ -53,6 +56,7 @@ class Core:
         self.dispatcher = Dispatcher(self, registry, limits=limits, clock=clock)
         self.usage = UsageMeter(registry, clock)
         self.foresight = Foresight(self)
+        self.verifier = Verifier(self, bus, limits=limits, clock=clock, chat=chat, proofs=proofs)
         self._teller = Teller(self.pool, self.dispatcher, bus, clock)
         self._decider = Decider(self)
 
@@ -69,6 +73,7 @@ class Core:
         """No more decisions; everything leaves memory. Returns when the last child is reaped."""
         self._decider.stop()
         await self.fetcher.close()
+        await self.verifier.close()
         for unit in list(self.pool.units.values()):
             if unit.state is not UnitState.LEAVING:
                 self.evict(unit, "shutdown")
@@ -111,8 +116,8 @@ class Core:
         """Brings what serves in line with what is in memory, and with what should be."""
         self.registry.reindex(model)
         candidate = model.candidate
-        if self._ready(candidate.context) is not None:
-            model.active = candidate
+        if self.verifier.may_serve(model, ready=self._ready(candidate.context), active=self.ready_unit(model)):
+            self._serves(model, candidate)
         elif self.ready_unit(model) is None:
             model.active = None
         serving = model.active is not None
@@ -130,6 +135,13 @@ class Core:
             self.want(model)
         if model.removed and model.active is None and model in self.registry.leaving and not self._in_memory(model):
             self.registry.left(model)
+
+    def _serves(self, model: Model, target: Target) -> None:
+        if model.active is not target:
+            model.active = target
+            target.proven = True
+            if (unit := self._ready(target.context)) is not None and model.queue:
+                asyncio.get_running_loop().call_soon(self.dispatcher.admit, unit)
 
     def _in_memory(self, model: Model) -> bool:
         return any(target.context in self.pool.units for target in model.targets())
@@ -160,6 +172,14 @@ class Core:
         if failure is not None and failure.blocks(now) and not failure.holds and self.ready_unit(model) is None:
             self.dispatcher.refuse_waiting(model, lambda: failure.error(now))
         self.poke()
+
+    def verify_failed(self, model: Model, target: Target, error: PaddockError) -> None:
+        """What served before had perhaps to leave for it: then it comes back, asked for or not."""
+        switching = model.switching_since is not None
+        self.target_failed(model, target, error)
+        if switching and model.active is None and model.candidate is not target:
+            model.asked = self.clock.monotonic()
+            self.want(model)
 
     # --- what the dispatcher reports
 
@@ -263,6 +283,7 @@ class Core:
     def unit_gone(self, unit: Unit) -> None:
         self.dispatcher.unit_gone(unit)
         self.foresight.gone(unit)
+        self.verifier.unit_gone(unit)
         for model in self.users(unit):
             self.registry.regroup(model, self.pool.units)
             self.settle(model)

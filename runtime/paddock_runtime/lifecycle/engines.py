@@ -28,6 +28,7 @@ from paddock_runtime.engine.protocol import (
     Progress,
     Rejected,
     Report,
+    Scored,
     Started,
     Stats,
     Step,
@@ -35,6 +36,7 @@ from paddock_runtime.engine.protocol import (
 )
 from paddock_runtime.lifecycle.ends import crash_error, engine_code
 from paddock_runtime.lifecycle.limits import Limits
+from paddock_runtime.lifecycle.session import Session
 from paddock_runtime.lifecycle.spares import Spares
 from paddock_runtime.lifecycle.targets import Target
 from paddock_runtime.lifecycle.units import Engine, EngineStage, Unit, UnitState
@@ -264,7 +266,7 @@ class EnginePool:
                 if engine.stats is None or report.step != engine.stats.step or not report.busy:
                     self._stepped(engine, report.step)
                 engine.stats = report
-            case Started() | Rejected() | Embedded():
+            case Started() | Rejected() | Embedded() | Scored():
                 self._answer(engine, report)
             case ContextOpened() | ContextFailed() | ContextClosed():
                 self._context(engine, report)
@@ -292,7 +294,7 @@ class EnginePool:
                 self._fail(engine, engine.error)
                 self._end(engine)
 
-    def _answer(self, engine: Engine, report: Started | Rejected | Embedded) -> None:
+    def _answer(self, engine: Engine, report: Started | Rejected | Embedded | Scored) -> None:
         receiver = engine.receivers.get(report.id)
         if receiver is None:
             return  # it was cancelled while the answer was on its way
@@ -303,6 +305,8 @@ class EnginePool:
                 receiver.rejected(report)
             case Embedded():
                 receiver.embedded(report)
+            case Scored() if isinstance(receiver, Session):  # only these ask for it
+                receiver.scored(report)
 
     def _greeted(self, engine: Engine, protocol: int) -> None:
         if protocol != PROTOCOL_VERSION:

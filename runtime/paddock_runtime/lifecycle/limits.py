@@ -43,6 +43,7 @@ class Limits:
     crash_backoff: Backoff = Backoff(first=1.0, most=60.0, free=2)  # who crashes now and then is reloaded at once
     oom_backoff: Backoff = Backoff(first=10.0, most=300.0)
     healthy_seconds: float = 60.0  # served so long without an accident, a Model's crashes are forgotten
+    verify_timeout: float = 300.0  # for all checks of a revision
 
     read_ahead_bytes: int = 16 << 30  # of one load's files, while its child starts
     spare_idle: float = 3600.0  # a spare child that no load asked for so long is ended; 0: none is kept

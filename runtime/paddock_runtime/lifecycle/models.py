@@ -43,6 +43,8 @@ class Model:
     kept_since: float | None = None
     asleep: bool = False
     assigned: bool = False
+    recording: bool = False  # what serves is asked what the candidate will be compared with: its load waits
+    verifying: bool = False  # the candidate is in memory and asked its checks
     removed: bool = False
     phase: Phase = Phase.ABSENT
     told_progress: float | None = None

@@ -28,7 +28,9 @@ def phase_of(model: Model, units: Mapping[str, Unit], now: float) -> Phase:
         case UnitState.LEAVING:
             return Phase.UNLOADING
         case UnitState.READY:
-            return Phase.DRAINING if unit.closed or unit.dismissed or model.removed else Phase.READY
+            if unit.closed or unit.dismissed or model.removed:
+                return Phase.DRAINING
+            return Phase.LOADING if model.active is None else Phase.READY  # it may have to be verified
 
 
 def _phase_at_rest(model: Model, target: Target, now: float) -> Phase:

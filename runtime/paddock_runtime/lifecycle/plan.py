@@ -22,7 +22,8 @@ def resident(unit: Unit, registry: Registry) -> Resident:
     targets = [target for model in users for target in model.targets() if target.context == unit.key]
     kept = any(model.assigned and not model.asleep for model in users)
     guess = unit.guess if not kept and not any(model.asked for model in users) else None
-    needed = any(model in serving or model.candidate.context == unit.key for model in users)
+    needed = any(model in serving or (model.candidate.context == unit.key and not model.candidate.bad)
+                 for model in users)
     engine = unit.engine
     return Resident(
         # a child that was killed is as good as gone: nobody has to leave for its bytes, and nothing is loaded into it
@@ -35,7 +36,8 @@ def resident(unit: Unit, registry: Registry) -> Resident:
         priority=max((target.priority for target in targets), default=0),
         pinned=not unit.dismissed and any(model.pinned and model.candidate.context == unit.key for model in users),
         kept=kept, guessed=guess.certainty if guess else None,
-        superseded=bool(serving) and all(superseded(model) and model.candidate.prepared for model in serving),
+        superseded=bool(serving) and all(
+            superseded(model) and model.candidate.prepared and not model.verifying for model in serving),
         unwanted=unit.dismissed or not needed)
 
 
@@ -65,7 +67,7 @@ def wanted(models: Iterable[Model], learned: Learned, *, budget: int, now: float
 
 
 def _want(model: Model, target: Target, learned: Learned, budget: int, now: float) -> Wanted | None:
-    if target.prepared is None or (target.failure is not None and target.failure.blocks(now)):
+    if target.prepared is None or model.recording or (target.failure is not None and target.failure.blocks(now)):
         return None
     since = wanted_since(model)
     returning = model.returning if since is None and returns(model, now) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from paddock_api.errors import Code, PaddockError
 from paddock_api.events import EventType
@@ -24,6 +25,7 @@ from paddock_runtime.lifecycle.limits import Limits
 from paddock_runtime.lifecycle.models import Registry
 from paddock_runtime.lifecycle.refused import Refused
 from paddock_runtime.lifecycle.remember import Memory
+from paddock_runtime.lifecycle.verifier import Chat, no_chat
 from paddock_runtime.lifecycle.view import pod_state
 from paddock_runtime.lifecycle.watcher import Watcher
 from paddock_runtime.predict.keep import Keeper
@@ -41,7 +43,8 @@ class Supervisor:
     is the only pod, so Pinned and Preload Models are kept here without an assignment, and a request waits for room as
     long as it may. `check` raises PaddockError for what is wrong with a revision beside its files. `record` is what it
     knows from earlier lives, and tells later ones; who gave it closes it. `container` reads what holds this pod and its
-    limit. `keeper`: where habits outlive the process.
+    limit. `keeper`: where habits outlive the process. `chat` makes a prompt of messages, for `spec.verify`; `proofs` is
+    the file that remembers what passed it.
     """
 
     def __init__(self, store: Store, engine_types: Iterable[EngineType], bus: Bus, *, memory_bytes: int,
@@ -49,13 +52,13 @@ class Supervisor:
                  limits: Limits | None = None, clock: Clock | None = None, check: Check = no_check,
                  record: Record | None = None,
                  container: Callable[[], ContainerMemory] = container_memory,
-                 keeper: Keeper | None = None) -> None:
+                 keeper: Keeper | None = None, chat: Chat = no_chat, proofs: Path | None = None) -> None:
         limits, clock = limits or Limits(), clock or Clock()
         self._pod, self._version = pod, version
         self._registry = Registry(engine_types, pod, alone=alone)
         self._core = Core(store, self._registry, bus, memory_bytes=memory_bytes, limits=limits, clock=clock,
                           cores=cores if cores is not None else usable_cores(), check=check,
-                          record=record or Record(), version=version)
+                          record=record or Record(), version=version, chat=chat, proofs=proofs)
         self._configuration = Configuration(self._core)
         self._watcher = Watcher(self._core, container=container)
         self._memory = None if keeper is None else Memory(self._core.foresight, keeper)

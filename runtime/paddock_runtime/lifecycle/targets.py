@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
-from paddock_api.errors import PaddockError
+from paddock_api.canonical import short_hash
+from paddock_api.errors import Code, PaddockError
 from paddock_api.fields import parse_duration
 from paddock_api.identity import ModelId
 from paddock_api.model import LoadingPolicy
@@ -66,7 +68,9 @@ class Target:
     progress: float | None = None
     failure: Failure | None = None
     accidents: Failure | None = None  # what befell it while it served, until it has served well for a while
-    proven: bool = False  # it was loaded in this life of the pod
+    proven: bool = False  # it served in this life of the pod
+    references: dict[int, bytes] | None = None  # logits of the active revision by check, until it is verified
+    verify_deaths: int = 0  # engines that died while they were asked its checks
     signature: object = None  # what the file looked like before it was last read
     _durations: dict[str, float] = field(default_factory=dict)
 
@@ -85,8 +89,16 @@ class Target:
         return self.failure is not None and self.failure.permanent
 
     def loaded(self) -> None:
-        self.failure = None
-        self.proven = True
+        """In memory. What it answered wrong, it would answer wrong again."""
+        if self.failure is None or self.failure.code is not Code.VERIFY_FAILED:
+            self.failure = None
+
+    @cached_property
+    def checks_key(self) -> str:
+        """Names its checks and what turns their chats into prompts."""
+        spec = self.revision.spec
+        return short_hash({"checks": [check.model_dump(mode="json") for check in spec.verify],
+                           "template": spec.engine.chat_template, "system": spec.defaults.system_prompt})
 
     @property
     def context(self) -> str | None:

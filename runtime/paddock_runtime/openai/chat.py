@@ -52,21 +52,29 @@ async def chat_work(request: ChatRequest, served: Served, render: Render) -> Gen
     """Raises PaddockError TEMPLATE_FAILED when the Model has no template or it fails."""
     # First the checks that need no prompt, so that an encoder's missing template is not what its user hears of.
     draft = generate_work(request.options, "", served)
+    prompt = await chat_prompt(request.messages, served, render, name=request.options.model,
+                               variables=request.variables)
+    return replace(draft, prompt=prompt)
+
+
+async def chat_prompt(messages: list[dict[str, Any]], served: Served, render: Render, *, name: str,
+                      variables: dict[str, Any] | None = None) -> str:
+    """What the Model's template makes of `messages`; `name` is what errors call it. Raises PaddockError
+    TEMPLATE_FAILED."""
     facts, spec = served.facts, served.revision.spec
     template = spec.engine.chat_template or facts.chat_template
     if not template:
-        raise PaddockError(Code.TEMPLATE_FAILED, f"{request.options.model} has no chat template, neither in its file "
+        raise PaddockError(Code.TEMPLATE_FAILED, f"{name} has no chat template, neither in its file "
                            "nor in spec.engine.chatTemplate: set that, or use /v1/completions", param="messages")
-    prompt = await render(
+    return await render(
         template,
-        messages=with_system(request.messages, spec.defaults.system_prompt),
+        messages=with_system(messages, spec.defaults.system_prompt),
         bos_token=facts.bos_token,
         eos_token=facts.eos_token,
         add_bos=facts.add_bos,
         add_generation_prompt=True,
-        variables=request.variables,
+        variables=variables,
     )
-    return replace(draft, prompt=prompt)
 
 
 def with_system(messages: list[dict[str, Any]], prompt: str | None) -> list[dict[str, Any]]:

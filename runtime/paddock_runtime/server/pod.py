@@ -10,14 +10,17 @@ import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from paddock_api.errors import Code, PaddockError
 from paddock_api.revision import Revision
 from paddock_runtime.bus import Bus
 from paddock_runtime.config import ConfigSource, Snapshot
 from paddock_runtime.engine.types import EngineType
-from paddock_runtime.lifecycle import Check, Limits, Supervisor
+from paddock_runtime.jobs import Served
+from paddock_runtime.lifecycle import Chat, Check, Limits, Supervisor
 from paddock_runtime.logs import log_event
+from paddock_runtime.openai.chat import chat_prompt
 from paddock_runtime.predict.keep import HabitsFile
 from paddock_runtime.record import Record, open_record
 from paddock_runtime.render import Renderer
@@ -55,7 +58,7 @@ class Plan:
     """`drain`: seconds from the first signal to the end, in the first `accept` of which new work is still taken: for
     those who have not heard of it yet. `snapshot` was read from `source` already. `pod` is one of a pool's; without it
     this is the only one, who keeps Models by their policy alone. `record`: the folder of what outlives a restart;
-    `directory`: of local manifests."""
+    `directory`: of local manifests; `proofs`: the file of what was verified."""
 
     source: ConfigSource
     snapshot: Snapshot
@@ -73,6 +76,7 @@ class Plan:
     settings: Settings = field(default_factory=Settings)
     limits: Limits = field(default_factory=Limits)
     container: Callable[[], ContainerMemory] = container_memory
+    proofs: Path | None = None
 
 
 async def run(plan: Plan, stop: StopSignal) -> None:
@@ -84,7 +88,8 @@ async def run(plan: Plan, stop: StopSignal) -> None:
             plan.store, plan.engine_types, bus, memory_bytes=plan.memory_bytes, pod=plan.pod or "local",
             alone=plan.pod is None, version=plan.version, limits=plan.limits, check=template_check(renderer),
             record=record, container=plan.container,
-            keeper=HabitsFile(plan.store.root / f"habits-{plan.pod or 'local'}.json"))
+            keeper=HabitsFile(plan.store.root / f"habits-{plan.pod or 'local'}.json"),
+            chat=chat_of(renderer), proofs=plan.proofs)
         warming = asyncio.create_task(_warm(renderer))
         context = Context(service=supervisor, render=renderer.render, bus=bus, settings=plan.settings,
                           ailment=supervisor.ailment, pressure=supervisor.pressure, token=plan.token,
@@ -168,6 +173,15 @@ def template_check(renderer: Renderer) -> Check:
             logger.warning("a chat template could not be checked: %s", error.message)
 
     return check
+
+
+def chat_of(renderer: Renderer) -> Chat:
+    """Messages to a prompt, as a client's chat would become one."""
+
+    async def prompt(served: Served, messages: list[dict[str, Any]]) -> str:
+        return await chat_prompt(messages, served, renderer.render, name=str(served.model))
+
+    return prompt
 
 
 async def _warm(renderer: Renderer) -> None:

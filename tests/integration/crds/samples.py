@@ -20,6 +20,7 @@ _TEXTS = ("x", "é \"'\n\t{{ x }}", "10m", "a" * 64, "o/r", "https://h.example/x
 _AMOUNTS = ("512Mi", "25%", 0, 1, 2**33, "1.5", "0")
 _KEY = "memory"  # for maps: a label, an annotation and a resource can have this name
 _FREE = {"any": [{"thing": 0}], "kept": False}
+_SCHEMA = {"enum": [{"thing": 0}], "additionalProperties": False}  # of what is free, a JSON Schema has rules of its own
 
 Path = tuple[str, ...]
 
@@ -106,7 +107,8 @@ def _values(schema: Mapping[str, Any], annotation: Any) -> list[Sample]:
         valid = [Sample({}, frozenset())] if _valid(inner, {}) else []
         return [*documents(inner, schema), *valid]
     elif kind == "object":
-        values = [Sample(_FREE, frozenset())] if "additionalProperties" not in schema else [
+        free = [Sample(_FREE, frozenset()), Sample(_SCHEMA, frozenset())]
+        values = free if "additionalProperties" not in schema else [
             Sample({_KEY: item.value}, frozenset()) for item in _values(schema["additionalProperties"], annotation)]
         return [*values, Sample({}, frozenset())]
     elif kind == "array":

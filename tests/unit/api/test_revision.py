@@ -66,7 +66,7 @@ class NewerEngine(Engine):
 
 class NewerSpec(ModelSpec):
     engine: NewerEngine = NewerEngine()
-    verify: list[str] = Field(default_factory=lambda: ["a new default"])
+    judges: list[str] = Field(default_factory=lambda: ["a new default"])
 
 
 @pytest.mark.parametrize(("spec", "resolution", "pinned"), GOLDEN)

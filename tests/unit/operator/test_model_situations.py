@@ -84,6 +84,22 @@ def test_a_bad_revision_leaves_the_last_good_one_serving() -> None:
     assert (status.active_revision, status.revision) == (old, revision(GEMMA).id)
 
 
+def test_a_revision_that_failed_its_checks_degrades_the_model_with_the_evidence() -> None:
+    old = "0123456789abcdef"
+    evidence = ('spec.verify[1] (maxDistance) on "Once upon a time": the logits are 0.1932 nats from those of the '
+                "active revision, more than 0.03")
+    loaded = state(Phase.READY, GEMMA, revision_id=old, failure=("verify_failed", evidence))
+    status = decide(given(GEMMA, reports(loaded), last_good=old))
+    told = {each.type: each for each in status.conditions}
+    assert (told["Degraded"].status, told["Degraded"].reason) == ("True", "VerifyFailed")
+    assert told["Degraded"].message == f"revision {old} serves instead: {evidence}"
+    assert (told["Ready"].status, told["Ready"].reason) == ("True", "LastGoodServes")
+    first = state(Phase.FAILED, GEMMA, failure=("verify_failed", evidence))
+    alone = {each.type: each for each in decide(given(GEMMA, reports(first))).conditions}
+    assert (alone["Ready"].status, alone["Ready"].reason) == ("False", "VerifyFailed")
+    assert evidence in alone["Ready"].message
+
+
 def test_a_passing_failure_marks_nothing_as_bad() -> None:
     full = state(Phase.FAILED, GEMMA, failure=("disk_full", "the cache has no room for 253 MB"))
     told = {each.type: (each.status, each.reason) for each in decide(given(GEMMA, reports(full))).conditions}

@@ -21,7 +21,7 @@ from paddock_runtime.engine.llama import native
 from paddock_runtime.engine.llama.context import Context, ContextError
 from paddock_runtime.engine.llama.encoder import Embedding, Encoder
 from paddock_runtime.engine.llama.generator import Generator
-from paddock_runtime.engine.llama.prepare import Refused, embedding, generation
+from paddock_runtime.engine.llama.prepare import Refused, embedding, generation, scoring
 from paddock_runtime.engine.llama.sequences import Sequence
 from paddock_runtime.engine.llama.weights import LoadError, Weights
 from paddock_runtime.engine.protocol import (
@@ -45,6 +45,7 @@ from paddock_runtime.engine.protocol import (
     Progress,
     Rejected,
     Resume,
+    Score,
     Stats,
     Step,
     Threads,
@@ -137,7 +138,7 @@ class Child:
                 self._trim()
             case Inspect():
                 self._send(self._stats())
-            case Generate() | Embed():
+            case Generate() | Embed() | Score():
                 raise AssertionError("the reader prepares these")
 
     def _steer(self, command: Cancel | Pause | Resume) -> None:
@@ -232,7 +233,7 @@ class Child:
 
     def _take(self, command: Command) -> None:
         """Requests are prepared here, so that a long prompt's tokens or a large grammar delay no step."""
-        if not isinstance(command, Generate | Embed):
+        if not isinstance(command, Generate | Embed | Score):
             self._inbox.put(command)
             return
         runner = self._runners.get(command.context)
@@ -240,9 +241,7 @@ class Child:
             self._send(_no_context(command.id, command.context))
             return
         try:
-            request = (generation(command, runner.context) if isinstance(command, Generate)
-                       else embedding(command, runner.context))
-            self._inbox.put(_Ready(command.context, request))
+            self._inbox.put(_Ready(command.context, _prepared(command, runner.context)))
         except Refused as error:
             self._send(Rejected(id=command.id, code=error.code, message=error.message, param=error.param))
         except Exception as error:  # noqa: BLE001 - preparing touches nothing shared: only this request fails
@@ -268,6 +267,17 @@ class Child:
                 self._socket.sendall(frame)
         except OSError:
             self._end(0)
+
+
+def _prepared(command: Generate | Embed | Score, context: Context) -> Sequence | Embedding:
+    """Raises Refused."""
+    match command:
+        case Generate():
+            return generation(command, context)
+        case Score():
+            return scoring(command, context)
+        case Embed():
+            return embedding(command, context)
 
 
 def _no_context(request: int, number: int) -> Rejected:

@@ -19,6 +19,7 @@ from paddock_runtime.engine.protocol import (
     Message,
     PositionLogprobs,
     Rejected,
+    Scored,
     Started,
     Usage,
 )
@@ -126,8 +127,9 @@ class Generator:
             self._advance(sequence, count)
         if logits is None:
             return messages, []
+        messages += [self._score(sequence, row) for sequence, row in zip(rows, logits, strict=True) if sequence.scored]
         return messages, [delta for sequence, row in zip(rows, logits, strict=True)
-                          if (delta := self._sample(sequence, row)) is not None]
+                          if not sequence.scored and (delta := self._sample(sequence, row)) is not None]
 
     @staticmethod
     def _resting(sequence: Sequence) -> bool:
@@ -250,6 +252,10 @@ class Generator:
         self._live.remove(sequence)
         self._waiting.appendleft(sequence)
 
+    def _score(self, sequence: Sequence, row: Floats) -> Scored:
+        self._end(sequence)
+        return Scored(id=sequence.id, logits=row.astype("<f4").tobytes())
+
     def _sample(self, sequence: Sequence, row: Floats) -> Delta | None:
         distribution = Distribution(row, sequence.logprobs) if sequence.logprobs is not None else None
         token = sequence.sampler.choose(row)
@@ -290,6 +296,7 @@ class Generator:
             self._waiting.remove(sequence)
         else:
             self._live.remove(sequence)
-            self.holdings.retire(sequence.holding, keep=sequence.holding.computed >= _LEAST_KEPT)
+            kept = sequence.holding.computed >= _LEAST_KEPT and not sequence.scored
+            self.holdings.retire(sequence.holding, keep=kept)
             sequence.holding = None
         sequence.sampler.close()

@@ -9,7 +9,7 @@ from paddock_runtime.engine.llama.sampling import GrammarFailed, Sampler
 from paddock_runtime.engine.llama.sequences import Sequence
 from paddock_runtime.engine.llama.text import TextStream
 from paddock_runtime.engine.llama.weights import Weights
-from paddock_runtime.engine.protocol import Embed, Generate
+from paddock_runtime.engine.protocol import Embed, Generate, Sampling, Score
 
 
 class Refused(Exception):
@@ -70,6 +70,15 @@ def _sampler(command: Generate, weights: Weights) -> Sampler:
         return Sampler(weights, command.sampling, grammar=grammar)
     except (GrammarRefused, GrammarFailed) as error:
         raise Refused("invalid_grammar", f"{param}: {error}", param) from error
+
+
+def scoring(command: Score, context: Context) -> Sequence:
+    """A sequence that ends with its prompt. Raises Refused."""
+    greedy = Generate(id=command.id, context=command.context, salt=command.salt, prompt=command.prompt, max_tokens=1,
+                      sampling=Sampling(temperature=0.0))
+    sequence = generation(greedy, context)
+    sequence.scored = True
+    return sequence
 
 
 def embedding(command: Embed, context: Context) -> Embedding:

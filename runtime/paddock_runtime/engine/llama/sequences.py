@@ -24,6 +24,7 @@ class Sequence:
     sampler: Sampler
     text: TextStream
     logprobs: int | None = None
+    scored: bool = False  # it asks for the logits after its prompt, not for tokens
     prompt_tokens: int = 0
     cached_tokens: int = 0
     generated: int = 0

@@ -56,7 +56,7 @@ def serve(options: Options) -> int:
         port: int = listener.getsockname()[1]
         plan = Plan(source=source, snapshot=snapshot, store=store, engine_types=[LlamaCpp()], listener=listener,
                     memory_bytes=options.memory_bytes, version=version(), drain=options.drain,
-                    settings=Settings(hold=options.hold))
+                    settings=Settings(hold=options.hold), prompts=options.cache / "prompts")
         logs.configure(console=sys.stderr.isatty())
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run(plan, url_of(options.host, port)))

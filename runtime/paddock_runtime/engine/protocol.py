@@ -109,8 +109,6 @@ class Generate(Message, frozen=True, tag="gen"):
     id: int
     context: int
     salt: str
-    shared: str = ""
-    background: bool = False
     prompt: str | list[int]
     max_tokens: int | None = None
     sampling: Sampling = Sampling()
@@ -118,6 +116,8 @@ class Generate(Message, frozen=True, tag="gen"):
     logprobs: int | None = None
     grammar: str | None = None
     json_schema: str | None = None
+    shared: str = ""
+    background: bool = False
 
 
 class Embed(Message, frozen=True, tag="embed"):

@@ -18,10 +18,12 @@ from paddock_runtime.lifecycle.files import Check, Fetcher, Store
 from paddock_runtime.lifecycle.limits import Limits
 from paddock_runtime.lifecycle.models import Model, Registry
 from paddock_runtime.lifecycle.plan import superseded, wanted_since
+from paddock_runtime.lifecycle.prompts import PromptCaches
 from paddock_runtime.lifecycle.targets import Target
 from paddock_runtime.lifecycle.teller import Teller
 from paddock_runtime.lifecycle.threads import divide
 from paddock_runtime.lifecycle.units import Engine, Unit, UnitState
+from paddock_runtime.lifecycle.warmup import WarmUps
 from paddock_runtime.lifecycle.watch import Learned
 from paddock_runtime.system.clock import Clock
 
@@ -30,11 +32,13 @@ class Core:
     """Hears of requests (the dispatcher's Desk), of files (the fetcher's owner) and of children (the pool's owner)."""
 
     def __init__(self, store: Store, registry: Registry, bus: Bus, *, memory_bytes: int, cores: int, limits: Limits,
-                 clock: Clock, check: Check) -> None:
+                 clock: Clock, check: Check, prompts: PromptCaches | None = None) -> None:
         self.registry, self.bus, self.limits, self.clock = registry, bus, limits, clock
         self.memory_bytes, self.cores = memory_bytes, cores
         self.learned = Learned(limits.learned_entries)
-        self.pool = EnginePool(self, bus, limits=limits, clock=clock, verify=store.verify)
+        self.pool = EnginePool(self, bus, limits=limits, clock=clock, verify=store.verify, prompts=prompts)
+        self.prompts = prompts
+        self._warmups = WarmUps(self)
         self.fetcher = Fetcher(self, store, concurrent=limits.concurrent_fetches, memory_bytes=memory_bytes,
                                check=check)
         self.dispatcher = Dispatcher(self, registry, limits=limits, clock=clock)
@@ -58,6 +62,8 @@ class Core:
             if unit.state is not UnitState.LEAVING:
                 self.evict(unit, "shutdown")
         await self.pool.shut()
+        if self.prompts is not None:
+            await self.prompts.close()
 
     # --- Models
 
@@ -105,8 +111,12 @@ class Core:
         self.refresh(model)
         if wanted_since(model) is not None or model.assigned:
             self.want(model)
+        if model.active is candidate and (unit := self.ready_unit(model)) is not None:
+            self._warmups.tend(unit)
         if model.removed and model.active is None and model in self.registry.leaving and not self._in_memory(model):
             self.registry.left(model)
+            if self.prompts is not None and model.id not in self.registry.models:
+                self.prompts.tidy(removed=[model.id])
 
     def _in_memory(self, model: Model) -> bool:
         return any(target.context in self.pool.units for target in model.targets())
@@ -166,6 +176,7 @@ class Core:
             unit.engine.busy_until = self.clock.monotonic() + linger
             asyncio.get_running_loop().call_later(linger * 1.1, self.share_cores)
         if not unit.running:
+            self._warmups.tend(unit)
             self.poke()
 
     def share_cores(self) -> None:
@@ -205,6 +216,9 @@ class Core:
             model.loads += 1
             self.settle(model)
         self.dispatcher.admit(unit)
+        self._warmups.tend(unit)
+        if self.prompts is not None:
+            self.prompts.tidy(self.users(unit))
         self.share_cores()
         self.poke()
 

@@ -24,6 +24,7 @@ from paddock_runtime.engine.protocol import (
     Hello,
     Loaded,
     LoadFailed,
+    Notice,
     OpenContext,
     Progress,
     Rejected,
@@ -35,6 +36,7 @@ from paddock_runtime.engine.protocol import (
 )
 from paddock_runtime.lifecycle.ends import crash_error, engine_code
 from paddock_runtime.lifecycle.limits import Limits
+from paddock_runtime.lifecycle.prompts import PromptCaches
 from paddock_runtime.lifecycle.targets import Target
 from paddock_runtime.lifecycle.units import Engine, EngineStage, Unit, UnitState
 from paddock_runtime.store import Artifact
@@ -69,7 +71,8 @@ class EnginePool:
     """All engines by weights key, all units by context key."""
 
     def __init__(self, owner: Owner, bus: Bus, *, limits: Limits, clock: Clock,
-                 verify: Callable[[Artifact], None]) -> None:
+                 verify: Callable[[Artifact], None], prompts: PromptCaches | None = None) -> None:
+        self._prompts = prompts
         self._owner, self._bus, self._limits, self._clock, self._verify = owner, bus, limits, clock, verify
         self.engines: dict[str, Engine] = {}
         self.units: dict[str, Unit] = {}
@@ -218,7 +221,8 @@ class EnginePool:
         assert prepared is not None
         unit.since = self._clock.monotonic()
         options = unit.engine.engine_type.context_options(prepared.files, unit.target.revision)
-        unit.engine.client.send(OpenContext(context=unit.number, options=options))
+        unit.engine.client.send(OpenContext(
+            context=unit.number, options=options, prompts=self._prompts.of(unit.key) if self._prompts else None))
 
     def _report(self, engine: Engine, report: Report) -> None:
         match report:
@@ -237,6 +241,8 @@ class EnginePool:
                 self._context(engine, report)
             case Hello() | Progress() | Loaded() | LoadFailed():
                 self._loading(engine, report)
+            case Notice(message=message):
+                _log.warning("an engine says: %s", message, extra={"engine": engine.key})
 
     def _loading(self, engine: Engine, report: Hello | Progress | Loaded | LoadFailed) -> None:
         match report:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterable
+from pathlib import Path
 
 from paddock_api.errors import Code, PaddockError
 from paddock_api.events import EventType
@@ -19,6 +20,7 @@ from paddock_runtime.lifecycle.core import Core
 from paddock_runtime.lifecycle.files import Check, Store, no_check
 from paddock_runtime.lifecycle.limits import Limits
 from paddock_runtime.lifecycle.models import Registry
+from paddock_runtime.lifecycle.prompts import PromptCaches
 from paddock_runtime.lifecycle.refused import Refused
 from paddock_runtime.lifecycle.view import pod_state
 from paddock_runtime.lifecycle.watcher import Watcher
@@ -31,17 +33,19 @@ class Supervisor:
 
     `memory_bytes` is the budget of all engines together, as PSS; `cores` is divided among the busy ones. `alone`: this
     is the only pod, so Pinned and Preload Models are kept here without an assignment, and a request waits for room as
-    long as it may. `check` raises PaddockError for what is wrong with a revision beside its files.
+    long as it may. `prompts` is the folder where idle prompts are kept for later loads. `check` raises PaddockError for what is wrong with a revision beside its files.
     """
 
     def __init__(self, store: Store, engine_types: Iterable[EngineType], bus: Bus, *, memory_bytes: int,
                  pod: str = "local", alone: bool = True, version: str = "", cores: int | None = None,
-                 limits: Limits | None = None, clock: Clock | None = None, check: Check = no_check) -> None:
+                 limits: Limits | None = None, clock: Clock | None = None, check: Check = no_check,
+                 prompts: Path | None = None) -> None:
         limits, clock = limits or Limits(), clock or Clock()
         self._pod, self._version = pod, version
         self._registry = Registry(engine_types, pod, alone=alone)
         self._core = Core(store, self._registry, bus, memory_bytes=memory_bytes, limits=limits, clock=clock,
-                          cores=cores if cores is not None else usable_cores(), check=check)
+                          cores=cores if cores is not None else usable_cores(), check=check,
+                          prompts=None if prompts is None else PromptCaches(prompts, limits))
         self._configuration = Configuration(self._core)
         self._watcher = Watcher(self._core)
         self._tasks: list[asyncio.Task[None]] = []

@@ -65,6 +65,8 @@ class Unit:
     running: set[Receiver] = field(default_factory=set)
     closed: bool = False
     dismissed: bool = False
+    warmed: set[tuple[str, str]] = field(default_factory=set)  # (Model, prompt) that were sent to be warmed up
+    warming: bool = False
 
     @property
     def admits(self) -> bool:

@@ -9,6 +9,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from paddock_api.errors import Code, PaddockError
 from paddock_api.revision import Revision
@@ -50,7 +51,7 @@ class StopSignal:
 class Plan:
     """`drain`: seconds from the first signal to the end, in the first `accept` of which new work is still taken: for
     those who have not heard of it yet. `snapshot` was read from `source` already. `pod` is one of a pool's; without it
-    this is the only one, who keeps Models by their policy alone."""
+    this is the only one, who keeps Models by their policy alone. `prompts` is the folder of prompt caches."""
 
     source: ConfigSource
     snapshot: Snapshot
@@ -65,6 +66,7 @@ class Plan:
     accept: float = 0.0
     settings: Settings = field(default_factory=Settings)
     limits: Limits = field(default_factory=Limits)
+    prompts: Path | None = None
 
 
 async def run(plan: Plan, stop: StopSignal) -> None:
@@ -74,7 +76,8 @@ async def run(plan: Plan, stop: StopSignal) -> None:
     async with _renderer() as renderer:
         supervisor = Supervisor(
             plan.store, plan.engine_types, bus, memory_bytes=plan.memory_bytes, pod=plan.pod or "local",
-            alone=plan.pod is None, version=plan.version, limits=plan.limits, check=template_check(renderer))
+            alone=plan.pod is None, version=plan.version, limits=plan.limits, check=template_check(renderer),
+            prompts=plan.prompts)
         warming = asyncio.create_task(_warm(renderer))
         context = Context(service=supervisor, render=renderer.render, bus=bus, settings=plan.settings,
                           alive=supervisor.alive, token=plan.token)

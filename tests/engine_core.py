@@ -43,8 +43,8 @@ class Run:
 
     def __init__(self, tokens: list[int], *, most: int, salt: str, shared: str = "", background: bool = False) -> None:
         self.recorder = Recorder()
-        self.sequence = Sequence(id=next(_ids), salt=salt, shared=shared, background=background, tokens=list(tokens), most=most,
-                                 sampler=cast(Sampler, self.recorder), text=TextStream())
+        self.sequence = Sequence(id=next(_ids), salt=salt, shared=shared, background=background, tokens=list(tokens),
+                                 most=most, sampler=cast(Sampler, self.recorder), text=TextStream())
         self.deltas: list[Delta] = []
 
     @property

@@ -249,7 +249,7 @@ def test_another_tenants_file_is_not_found_and_nothing_tells_whose_it_is(full: W
     with keeping(full, OPTIONS, tmp_path) as again:
         assert again.ask(prompt, salt="team/model\nbob", shared="team/model").sequence.cached_tokens == 0
         assert again.keeper.restored == 0
-        assert again.ask(prompt + [20], salt="team/model\nalice", shared="team/model").sequence.cached_tokens == 200
+        assert again.ask([*prompt, 20], salt="team/model\nalice", shared="team/model").sequence.cached_tokens == 200
     (path,) = files(tmp_path)
     for secret in ("alice", "model"):
         assert secret not in str(path.relative_to(tmp_path))
@@ -308,7 +308,7 @@ def test_all_files_stay_within_the_budget(full: Weights, tmp_path: Path) -> None
         assert made.keeper.written == 6
     assert len(files(tmp_path)) == 3
     with keeping(full, OPTIONS, tmp_path, budget=budget) as again:
-        cached = [again.ask(prompt + [20]).sequence.cached_tokens for prompt in prompts]
+        cached = [again.ask([*prompt, 20]).sequence.cached_tokens for prompt in prompts]
     assert cached == [0, 0, 0, 200, 200, 200]  # the least recently used went first
 
 
@@ -320,7 +320,7 @@ def test_restoring_takes_no_cells_from_who_runs(full: Weights, tmp_path: Path) -
     with keeping(full, room, tmp_path) as again:
         running = again.start(words(full, 200, 41), most=100)
         again.step()
-        waiting = again.start(kept + [20])
+        waiting = again.start([*kept, 20])
         again.step()
         assert again.keeper.restored == 0
         again.finish(running, waiting)

@@ -91,7 +91,7 @@ async def test_warm_up_waits_for_requests_and_a_bad_prompt_for_nobody(tmp_path: 
         pod.apply(tiny_entry("a", tiny(0), loading={"warmup": [long, good]}))
         first = await pod.ask("a", OWN)
         assert accepted(first).cached_tokens == 0
-        await until(lambda: evaluated(pod, "a") > 350)  # the first does not fit into the context, the second is computed
+        await until(lambda: evaluated(pod, "a") > 350)  # the first is too long, the second computed
         assert accepted(await pod.ask("a", good + "x", tenant="z")).cached_tokens > 50
 
 

@@ -52,7 +52,7 @@ class Limits:
     busy_linger: float = 0.05  # an engine keeps its threads so long after its last request
 
     # prompts on disk
-    prompt_disk_bytes: int | None = None  # what all of them may take; None: the lesser of the next two, 0: none are kept
+    prompt_disk_bytes: int | None = None  # all may take so much; None: the lesser of the next two, 0: none are kept
     prompt_disk_most: int = 4 << 30
     prompt_disk_share: float = 0.10  # of what is free at the start
     prompt_write_seconds: float = 20.0  # an idle prompt is written by then, in half of it if nothing else is to do

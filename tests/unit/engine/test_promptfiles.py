@@ -94,7 +94,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
         raise OSError(28, "No space left on device")
 
     files = store(tmp_path)
-    monkeypatch.setattr(promptfiles.os, "write", full)
+    monkeypatch.setattr(os, "write", full)
     with pytest.raises(OSError, match="No space"):
         files.write(owner="m", salt="s", tokens=packed([1]), state=STATE)
     assert list(tmp_path.glob("*/*")) == []

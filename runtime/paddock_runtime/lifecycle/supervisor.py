@@ -33,8 +33,8 @@ class Supervisor:
 
     `memory_bytes` is the budget of all engines together, as PSS; `cores` is divided among the busy ones. `alone`: this
     is the only pod, so Pinned and Preload Models are kept here without an assignment, and a request waits for room as
-    long as it may. `check` raises PaddockError for what is wrong with a revision beside its files. `prompts` is the folder
-    where idle prompts are kept for later loads; OSError when it can't be made.
+    long as it may. `check` raises PaddockError for what is wrong with a revision beside its files. `prompts` is the
+    folder where idle prompts are kept for later loads; OSError when it can't be made.
     """
 
     def __init__(self, store: Store, engine_types: Iterable[EngineType], bus: Bus, *, memory_bytes: int,

@@ -41,10 +41,10 @@ class Recorder:
 class Run:
     """A sequence under test: `rows` are its logits, one row a generated token."""
 
-    def __init__(self, tokens: list[int], *, most: int, salt: str) -> None:
+    def __init__(self, tokens: list[int], *, most: int, salt: str, shared: str = "", background: bool = False) -> None:
         self.recorder = Recorder()
-        self.sequence = Sequence(id=next(_ids), salt=salt, tokens=list(tokens), most=most,
-                                 sampler=cast(Sampler, self.recorder), text=TextStream())
+        self.sequence = Sequence(id=next(_ids), salt=salt, shared=shared, background=background, tokens=list(tokens),
+                                 most=most, sampler=cast(Sampler, self.recorder), text=TextStream())
         self.deltas: list[Delta] = []
 
     @property
@@ -65,8 +65,9 @@ class Core:
         self.runs: dict[int, Run] = {}
         self.rejected: list[Rejected] = []
 
-    def start(self, tokens: list[int], *, most: int = 1, salt: str = "t") -> Run:
-        run = Run(tokens, most=most, salt=salt)
+    def start(self, tokens: list[int], *, most: int = 1, salt: str = "t", shared: str = "", background: bool = False
+              ) -> Run:
+        run = Run(tokens, most=most, salt=salt, shared=shared, background=background)
         self.runs[run.sequence.id] = run
         self.generator.submit(run.sequence)
         return run
@@ -85,8 +86,8 @@ class Core:
             self.step()
         raise AssertionError(f"not done after {steps} steps: {self.generator.stats()}")
 
-    def ask(self, tokens: list[int], *, most: int = 1, salt: str = "t") -> Run:
-        run = self.start(tokens, most=most, salt=salt)
+    def ask(self, tokens: list[int], *, most: int = 1, salt: str = "t", shared: str = "") -> Run:
+        run = self.start(tokens, most=most, salt=salt, shared=shared)
         self.finish(run)
         return run
 

@@ -15,6 +15,7 @@ import uvloop
 from paddock_runtime import logs
 from paddock_runtime.config import ShardSource
 from paddock_runtime.engine.llamacpp import LlamaCpp
+from paddock_runtime.lifecycle import Limits
 from paddock_runtime.server.guard import PoolToken
 from paddock_runtime.server.listener import bind
 from paddock_runtime.server.pod import Plan, StopSignal, run
@@ -48,7 +49,8 @@ def make_plan(settings: Settings) -> Plan:
     return Plan(source=source, snapshot=source.read(), store=_store(settings), engine_types=[LlamaCpp()],
                 token=_token(settings), listener=_listener(settings), memory_bytes=settings.memory, pod=settings.pod,
                 version=version(), drain=settings.drain, accept=ACCEPT_SECONDS, record=settings.cache / "record",
-                proofs=settings.cache / "proofs")
+                proofs=settings.cache / "proofs", prompts=settings.cache / "prompts",
+                limits=Limits(prompt_disk_bytes=settings.prompt_disk, prompt_write_seconds=settings.prompt_write))
 
 
 async def _run(plan: Plan, settings: Settings) -> None:

@@ -55,6 +55,13 @@ def _bytes(text: str) -> int:
     return size
 
 
+def _bytes_or_none(text: str) -> int:
+    size = to_bytes(text)
+    if size < 0:
+        raise ValueError("give a size, or 0 for none")
+    return size
+
+
 def _memory(text: str) -> int:
     size = to_bytes(text)
     if size < LEAST_MEMORY:
@@ -117,11 +124,19 @@ class Settings:
         "File with the pool's token, which all but the probes need; read again when it changes.",
     )] = Path("/etc/paddock/token/token")
     cache: Annotated[Path, _From(
-        "PADDOCK_CACHE", Path, "Folder for fetched files. Nothing else but the temporary folder is written.",
+        "PADDOCK_CACHE", Path,
+        "Folder for fetched files and kept prompts. Nothing else but the temporary folder is written.",
     )] = Path("/cache")
     disk: Annotated[int | None, _From(
         "PADDOCK_DISK", _bytes,
         "What fetched files may take, such as 100Gi. Not set: what the disk has, but for 256Mi.")] = None
+    prompt_disk: Annotated[int | None, _From(
+        "PADDOCK_PROMPT_DISK", _bytes_or_none,
+        "What idle prompts that are kept for later loads may take; 0 keeps none. Not set: 4Gi, or a tenth of what is "
+        "free if that is less.")] = None
+    prompt_write: Annotated[float, _From(
+        "PADDOCK_PROMPT_WRITE_SECONDS", _seconds,
+        "An idle prompt is on disk by then; in half of it if nothing else is to do.")] = 20.0
     volumes: Annotated[Path, _From(
         "PADDOCK_VOLUMES", Path, "Folder whose folders are the volumes that Models may name.")] = Path("/volumes")
     credentials: Annotated[Path, _From(

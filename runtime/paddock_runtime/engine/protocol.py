@@ -46,9 +46,22 @@ class ContextOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     adapters: dict[str, float] = {}
 
 
+class PromptFolder(msgspec.Struct, frozen=True, kw_only=True):
+    """Where idle prompts of a context are kept for later loads. `key` names weights and options: nothing is taken over
+    from another one. Prompts of `least_tokens` and more are written within `write_seconds` of becoming idle; all
+    files in `folder`, whoever's, take `budget_bytes` at most."""
+
+    folder: str
+    key: str
+    budget_bytes: int
+    write_seconds: float
+    least_tokens: int
+
+
 class OpenContext(Message, frozen=True, tag="open"):
     context: int
     options: ContextOptions
+    prompts: PromptFolder | None = None
 
 
 class CloseContext(Message, frozen=True, tag="close"):
@@ -88,8 +101,9 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Generate(Message, frozen=True, tag="gen"):
     """One sequence. `n` choices are n of these with one prompt, sent together: the prefix cache makes them one prefill.
 
-    `salt` keeps prefixes of different Models and tenants apart. `grammar` is GBNF, `json_schema` a JSON
-    Schema document as text; at most one of them is set.
+    `salt` keeps prefixes of different Models and tenants apart; those kept under `shared` (the Model's own) may be used
+    too, if it is set. `background`: nobody waits for it, so it is computed while nothing else is. `grammar` is GBNF,
+    `json_schema` a JSON Schema document as text; at most one of them is set.
     """
 
     id: int
@@ -102,6 +116,8 @@ class Generate(Message, frozen=True, tag="gen"):
     logprobs: int | None = None
     grammar: str | None = None
     json_schema: str | None = None
+    shared: str = ""
+    background: bool = False
 
 
 class Embed(Message, frozen=True, tag="embed"):
@@ -299,6 +315,9 @@ class ContextStats(msgspec.Struct, frozen=True, kw_only=True):
     tokens_generated: int
     preemptions: int
     prefix_evictions: int
+    prompts_written: int = 0
+    prompts_restored: int = 0
+    prompts_refused: int = 0
 
 
 class Stats(Message, frozen=True, tag="stats"):
@@ -307,6 +326,12 @@ class Stats(Message, frozen=True, tag="stats"):
     step: int
     busy: bool
     contexts: list[ContextStats]
+
+
+class Notice(Message, frozen=True, tag="notice"):
+    """Something that the log should say. Nothing failed for a client."""
+
+    message: str
 
 
 Report = (
@@ -323,6 +348,7 @@ Report = (
     | Embedded
     | Scored
     | Stats
+    | Notice
 )
 
 _encoder = msgspec.msgpack.Encoder()

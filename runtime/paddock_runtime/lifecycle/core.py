@@ -22,6 +22,7 @@ from paddock_runtime.lifecycle.limits import Limits
 from paddock_runtime.lifecycle.models import Model, Registry
 from paddock_runtime.lifecycle.past import Past
 from paddock_runtime.lifecycle.plan import superseded, wanted_since
+from paddock_runtime.lifecycle.prompts import PromptCaches
 from paddock_runtime.lifecycle.relieving import Relieving
 from paddock_runtime.lifecycle.returning import take_up
 from paddock_runtime.lifecycle.runs import Run
@@ -31,6 +32,7 @@ from paddock_runtime.lifecycle.teller import Teller
 from paddock_runtime.lifecycle.threads import divide
 from paddock_runtime.lifecycle.units import Engine, EngineStage, Unit, UnitState
 from paddock_runtime.lifecycle.verifier import Chat, Verifier, no_chat
+from paddock_runtime.lifecycle.warmup import WarmUps
 from paddock_runtime.lifecycle.watch import Learned
 from paddock_runtime.record import Record
 from paddock_runtime.system.clock import Clock
@@ -42,15 +44,18 @@ class Core:
 
     def __init__(self, store: Store, registry: Registry, bus: Bus, *, memory_bytes: int, cores: int, limits: Limits,
                  clock: Clock, check: Check, record: Record, version: str, chat: Chat = no_chat,
-                 proofs: Path | None = None) -> None:
+                 proofs: Path | None = None, prompts: PromptCaches | None = None) -> None:
         self.registry, self.bus, self.limits, self.clock = registry, bus, limits, clock
         self.memory_bytes, self.cores = memory_bytes, cores
         self.learned = Learned(limits.learned_entries)
         self.past = Past(record, self.learned, bus=bus, clock=clock, limits=limits, version=version)
         self.health = Health()
         self.spares = Spares(registry.types, limits=limits, clock=clock)
-        self.pool = EnginePool(self, bus, limits=limits, clock=clock, verify=store.verify, spares=self.spares)
+        self.pool = EnginePool(self, bus, limits=limits, clock=clock, verify=store.verify, spares=self.spares,
+                               prompts=prompts)
         self.relieving = Relieving(self, limits.pressure)
+        self.prompts = prompts
+        self._warmups = WarmUps(self)
         self.fetcher = Fetcher(self, store, concurrent=limits.concurrent_fetches, memory_bytes=memory_bytes,
                                check=check)
         self.dispatcher = Dispatcher(self, registry, limits=limits, clock=clock)
@@ -78,6 +83,8 @@ class Core:
             if unit.state is not UnitState.LEAVING:
                 self.evict(unit, "shutdown")
         await asyncio.gather(self.pool.shut(), self.spares.close())
+        if self.prompts is not None:
+            await self.prompts.close()
 
     def tend_spares(self) -> None:
         """A spare child may be there while it is in nobody's way."""
@@ -133,8 +140,12 @@ class Core:
         self.refresh(model)
         if wanted_since(model) is not None or model.assigned or model.returning is not None:
             self.want(model)
+        if model.active is candidate and (unit := self.ready_unit(model)) is not None:
+            self._warmups.tend(unit)
         if model.removed and model.active is None and model in self.registry.leaving and not self._in_memory(model):
             self.registry.left(model)
+            if self.prompts is not None and model.id not in self.registry.models:
+                self.prompts.tidy(removed=[model.id])
 
     def _serves(self, model: Model, target: Target) -> None:
         if model.active is not target:
@@ -219,6 +230,7 @@ class Core:
             unit.engine.busy_until = self.clock.monotonic() + linger
             asyncio.get_running_loop().call_later(linger * 1.1, self.share_cores)
         if not unit.running:
+            self._warmups.tend(unit)
             self.poke()
 
     def share_cores(self) -> None:
@@ -261,6 +273,9 @@ class Core:
             model.loads += 1
             self.settle(model)
         self.dispatcher.admit(unit)
+        self._warmups.tend(unit)
+        if self.prompts is not None:
+            self.prompts.tidy(self.users(unit))
         self.share_cores()
         self.poke()
 

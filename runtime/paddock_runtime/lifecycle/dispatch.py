@@ -187,7 +187,7 @@ class Dispatcher:
         engine, messages = unit.engine, list[Message]()
         for choice in range(work.choices if isinstance(work, GenerateWork) else 1):
             number = next(engine.requests)
-            messages.append(_message(work, choice, number, unit.number, run.salt))
+            messages.append(_message(work, choice, number, unit.number, run.salt, run.model.salt))
             run.ids[number] = choice
             engine.receivers[number] = run
         run.sent = True
@@ -322,9 +322,9 @@ class Dispatcher:
                 Code.CLIENT_STALLED, f"the client read nothing for {self._limits.stall_seconds:.0f} s"), drop=True)
 
 
-def _message(work: Work, choice: int, number: int, context: int, salt: str) -> Message:
+def _message(work: Work, choice: int, number: int, context: int, salt: str, shared: str) -> Message:
     if not isinstance(work, GenerateWork):
         return Embed(id=number, context=context, inputs=work.inputs)
-    return Generate(id=number, context=context, salt=salt, prompt=work.prompt, max_tokens=work.max_tokens,
-                    sampling=work.sampling_of(choice), stop=work.stop, logprobs=work.logprobs, grammar=work.grammar,
-                    json_schema=work.json_schema)
+    return Generate(id=number, context=context, salt=salt, shared=shared, prompt=work.prompt,
+                    max_tokens=work.max_tokens, sampling=work.sampling_of(choice), stop=work.stop,
+                    logprobs=work.logprobs, grammar=work.grammar, json_schema=work.json_schema)

@@ -24,6 +24,7 @@ from paddock_runtime.engine.protocol import (
     Hello,
     Loaded,
     LoadFailed,
+    Notice,
     OpenContext,
     Progress,
     Rejected,
@@ -36,6 +37,7 @@ from paddock_runtime.engine.protocol import (
 )
 from paddock_runtime.lifecycle.ends import crash_error, engine_code
 from paddock_runtime.lifecycle.limits import Limits
+from paddock_runtime.lifecycle.prompts import PromptCaches
 from paddock_runtime.lifecycle.session import Session
 from paddock_runtime.lifecycle.spares import Spares
 from paddock_runtime.lifecycle.targets import Target
@@ -73,7 +75,8 @@ class EnginePool:
     """All engines by weights key, all units by context key."""
 
     def __init__(self, owner: Owner, bus: Bus, *, limits: Limits, clock: Clock,
-                 verify: Callable[[Artifact], None], spares: Spares) -> None:
+                 verify: Callable[[Artifact], None], spares: Spares, prompts: PromptCaches | None = None) -> None:
+        self._prompts = prompts
         self._owner, self._bus, self._limits, self._clock, self._verify = owner, bus, limits, clock, verify
         self._spares = spares
         self._ahead = ReadAhead(at_once=limits.concurrent_loads, most_bytes=limits.read_ahead_bytes)
@@ -253,7 +256,8 @@ class EnginePool:
         assert prepared is not None
         unit.since = self._clock.monotonic()
         options = unit.engine.engine_type.context_options(prepared.files, unit.target.revision)
-        unit.engine.client.send(OpenContext(context=unit.number, options=options))
+        unit.engine.client.send(OpenContext(
+            context=unit.number, options=options, prompts=self._prompts.of(unit.key) if self._prompts else None))
 
     def _report(self, engine: Engine, report: Report) -> None:
         match report:
@@ -272,6 +276,8 @@ class EnginePool:
                 self._context(engine, report)
             case Hello() | Progress() | Loaded() | LoadFailed():
                 self._loading(engine, report)
+            case Notice(message=message):
+                _log.warning("an engine says: %s", message, extra={"engine": engine.key})
 
     def _loading(self, engine: Engine, report: Hello | Progress | Loaded | LoadFailed) -> None:
         engine.heard = engine.heard or not isinstance(report, Hello)

@@ -64,6 +64,13 @@ class Limits:
     end_patience: float = 120.0  # a killed child that the kernel holds for so long: /livez fails
     busy_linger: float = 0.05  # an engine keeps its threads so long after its last request
 
+    # prompts on disk
+    prompt_disk_bytes: int | None = None  # all may take so much; None: the lesser of the next two, 0: none are kept
+    prompt_disk_most: int = 4 << 30
+    prompt_disk_share: float = 0.10  # of what is free at the start
+    prompt_write_seconds: float = 20.0  # an idle prompt is written by then, in half of it if nothing else is to do
+    prompt_least_tokens: int = 64  # fewer are computed as fast as read
+
     # requests
     buffer_bytes: int = 64 << 10  # text not yet taken by its reader; computing pauses at half of it
     stall_seconds: float = 30.0  # a reader that takes nothing for so long loses its request

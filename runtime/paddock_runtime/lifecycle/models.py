@@ -57,6 +57,12 @@ class Model:
     share: int | None = None  # bytes of measured memory that are its own, or its part of what it shares
 
     @property
+    def salt(self) -> str:
+        """Of prefixes that are the Model's own, for all its tenants. No tenant's salt is this one: those have a line
+        break."""
+        return str(self.id)
+
+    @property
     def candidate(self) -> Target:
         """What a load would load: the desired revision, or the last good one if that is known to be bad."""
         good = self.fallback

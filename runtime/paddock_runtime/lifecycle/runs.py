@@ -56,7 +56,7 @@ class Run:
     @property
     def salt(self) -> str:
         """Unambiguous: a Model's id has no line break."""
-        return f"{self.job.model}\n{self.job.tenant}"
+        return f"{self.model.salt}\n{self.job.tenant}"
 
     @property
     def ended(self) -> bool:

@@ -23,6 +23,7 @@ from paddock_runtime.lifecycle.files import Check, Store, no_check
 from paddock_runtime.lifecycle.foresight import Guesses
 from paddock_runtime.lifecycle.limits import Limits
 from paddock_runtime.lifecycle.models import Registry
+from paddock_runtime.lifecycle.prompts import PromptCaches
 from paddock_runtime.lifecycle.refused import Refused
 from paddock_runtime.lifecycle.remember import Memory
 from paddock_runtime.lifecycle.verifier import Chat, no_chat
@@ -44,7 +45,8 @@ class Supervisor:
     long as it may. `check` raises PaddockError for what is wrong with a revision beside its files. `record` is what it
     knows from earlier lives, and tells later ones; who gave it closes it. `container` reads what holds this pod and its
     limit. `keeper`: where habits outlive the process. `chat` makes a prompt of messages, for `spec.verify`; `proofs` is
-    the file that remembers what passed it.
+    the file that remembers what passed it. `prompts` is the folder where idle prompts are kept for later loads; OSError
+    when it can't be made.
     """
 
     def __init__(self, store: Store, engine_types: Iterable[EngineType], bus: Bus, *, memory_bytes: int,
@@ -52,13 +54,15 @@ class Supervisor:
                  limits: Limits | None = None, clock: Clock | None = None, check: Check = no_check,
                  record: Record | None = None,
                  container: Callable[[], ContainerMemory] = container_memory,
-                 keeper: Keeper | None = None, chat: Chat = no_chat, proofs: Path | None = None) -> None:
+                 keeper: Keeper | None = None, chat: Chat = no_chat, proofs: Path | None = None,
+                 prompts: Path | None = None) -> None:
         limits, clock = limits or Limits(), clock or Clock()
         self._pod, self._version = pod, version
         self._registry = Registry(engine_types, pod, alone=alone)
         self._core = Core(store, self._registry, bus, memory_bytes=memory_bytes, limits=limits, clock=clock,
                           cores=cores if cores is not None else usable_cores(), check=check,
-                          record=record or Record(), version=version, chat=chat, proofs=proofs)
+                          record=record or Record(), version=version, chat=chat, proofs=proofs,
+                          prompts=None if prompts is None else PromptCaches(prompts, limits))
         self._configuration = Configuration(self._core)
         self._watcher = Watcher(self._core, container=container)
         self._memory = None if keeper is None else Memory(self._core.foresight, keeper)

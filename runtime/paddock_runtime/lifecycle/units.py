@@ -67,6 +67,8 @@ class Unit:
     closed: bool = False
     dismissed: bool = False
     guess: Guess | None = None  # loaded on it, and not used yet
+    warmed: set[tuple[str, str]] = field(default_factory=set)  # (Model, prompt) that were sent to be warmed up
+    warming: bool = False
 
     @property
     def admits(self) -> bool:

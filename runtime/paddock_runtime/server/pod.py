@@ -58,7 +58,7 @@ class Plan:
     """`drain`: seconds from the first signal to the end, in the first `accept` of which new work is still taken: for
     those who have not heard of it yet. `snapshot` was read from `source` already. `pod` is one of a pool's; without it
     this is the only one, who keeps Models by their policy alone. `record`: the folder of what outlives a restart;
-    `directory`: of local manifests; `proofs`: the file of what was verified."""
+    `directory`: of local manifests; `proofs`: the file of what was verified; `prompts`: the folder of prompt caches."""
 
     source: ConfigSource
     snapshot: Snapshot
@@ -77,6 +77,7 @@ class Plan:
     limits: Limits = field(default_factory=Limits)
     container: Callable[[], ContainerMemory] = container_memory
     proofs: Path | None = None
+    prompts: Path | None = None
 
 
 async def run(plan: Plan, stop: StopSignal) -> None:
@@ -89,7 +90,7 @@ async def run(plan: Plan, stop: StopSignal) -> None:
             alone=plan.pod is None, version=plan.version, limits=plan.limits, check=template_check(renderer),
             record=record, container=plan.container,
             keeper=HabitsFile(plan.store.root / f"habits-{plan.pod or 'local'}.json"),
-            chat=chat_of(renderer), proofs=plan.proofs)
+            chat=chat_of(renderer), proofs=plan.proofs, prompts=plan.prompts)
         warming = asyncio.create_task(_warm(renderer))
         context = Context(service=supervisor, render=renderer.render, bus=bus, settings=plan.settings,
                           ailment=supervisor.ailment, pressure=supervisor.pressure, token=plan.token,

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from paddock_runtime.engine.frames import FrameReader, ProtocolError
 from paddock_runtime.engine.llama import native
+from paddock_runtime.engine.llama.behind import LEAVING_SECONDS, WriteBehind
 from paddock_runtime.engine.llama.context import Context, ContextError
 from paddock_runtime.engine.llama.encoder import Embedding, Encoder
 from paddock_runtime.engine.llama.generator import Generator
@@ -40,6 +41,7 @@ from paddock_runtime.engine.protocol import (
     Loaded,
     LoadFailed,
     Message,
+    Notice,
     OpenContext,
     Pause,
     Progress,
@@ -67,7 +69,14 @@ class _Ready:
     request: Sequence | Embedding
 
 
-_Item = Command | _Ready
+@dataclass(frozen=True)
+class _HungUp:
+    """The supervisor's end of the socket is closed."""
+
+    code: int
+
+
+_Item = Command | _Ready | _HungUp
 _Runner = Generator | Encoder
 
 
@@ -82,9 +91,11 @@ class Child:
         self._threads = 1
         self._steps = 0
         self._loading = False
+        self._behind = WriteBehind(lambda message: self._send(Notice(message=message)))
 
     def run(self) -> None:
-        """Serve until the socket closes: then the process ends at once, whatever the decode thread does."""
+        """Serve until the socket closes: then the process ends at once, whatever the decode thread does, or in the two
+        seconds that it may take to write what it holds."""
         native.start()
         self._send(Hello(protocol=PROTOCOL_VERSION, engine="llama.cpp", version=native.version()))
         threading.Thread(target=self._read, name="reader", daemon=True).start()
@@ -102,8 +113,10 @@ class Child:
                 progressed |= self._step(runner)
         busy = any(runner.busy for runner in self._runners.values())
         try:
-            timeout = None if not busy else _NOTHING_TO_DO_SECONDS
-            item = self._inbox.get(block=not progressed, timeout=timeout)
+            wait = self._behind.work(busy=busy)
+            if busy:
+                wait = min(_NOTHING_TO_DO_SECONDS, wait if wait is not None else _NOTHING_TO_DO_SECONDS)
+            item = self._inbox.get(block=not progressed, timeout=wait)
             while True:
                 self._handle(item)
                 item = self._inbox.get_nowait()
@@ -138,6 +151,8 @@ class Child:
                 self._trim()
             case Inspect():
                 self._send(self._stats())
+            case _HungUp(code=code):
+                self._write_the_last(code)
             case Generate() | Embed() | Score():
                 raise AssertionError("the reader prepares these")
 
@@ -162,9 +177,23 @@ class Child:
 
     def _close(self, number: int) -> None:
         runner = self._runners.pop(number, None)
-        if runner is not None:
-            runner.close()
-        self._send(ContextClosed(context=number))
+
+        def closed() -> None:
+            if runner is not None:
+                runner.close()
+            self._send(ContextClosed(context=number))
+
+        if isinstance(runner, Generator):
+            self._behind.leave(runner, closed)
+        else:
+            closed()
+
+    def _write_the_last(self, code: int) -> None:
+        self._runners.clear()
+        self._behind.leave_all()
+        while self._behind.leaving:
+            time.sleep(self._behind.work(busy=False) or 0.0)
+        self._end(code)
 
     def _submit(self, number: int, request: Sequence | Embedding) -> None:
         runner = self._runners.get(number)
@@ -211,8 +240,10 @@ class Child:
         except ContextError as error:
             self._send(ContextFailed(context=command.context, code=error.code, message=error.message))
             return
-        runner = Encoder if context.shape.embeddings else Generator
-        self._runners[command.context] = runner(command.context, context)
+        runner = (Encoder if context.shape.embeddings else Generator)(command.context, context)
+        if isinstance(runner, Generator) and command.prompts is not None:
+            self._behind.keep(runner, command.prompts)
+        self._runners[command.context] = runner
         shape, buffers = context.shape, context.buffers
         self._send(ContextOpened(
             context=command.context, context_length=shape.context_length, cache_tokens=shape.cache_tokens,
@@ -228,8 +259,15 @@ class Child:
                 for payload in frames.feed(data):
                     self._take(decode_command(payload))
         except (OSError, ProtocolError):
-            self._end(1)
-        self._end(0)
+            self._hang_up(1)
+        self._hang_up(0)
+
+    def _hang_up(self, code: int) -> None:
+        """Idle prompts are written if the decode thread comes to it in time."""
+        if self._behind.keeping:
+            self._inbox.put(_HungUp(code))
+            time.sleep(2 * LEAVING_SECONDS)
+        self._end(code)
 
     def _take(self, command: Command) -> None:
         """Requests are prepared here, so that a long prompt's tokens or a large grammar delay no step."""
@@ -266,7 +304,8 @@ class Child:
             with self._sending:
                 self._socket.sendall(frame)
         except OSError:
-            self._end(0)
+            if not self._behind.keeping:  # or else the reader notices too, and gives time to write
+                self._end(0)
 
 
 def _prepared(command: Generate | Embed | Score, context: Context) -> Sequence | Embedding:

@@ -85,7 +85,8 @@ class Context:
         self.buffers = dict(native.log.buffers)
         self.pooling = int(lib.llama_pooling_type(self.handle))
         self._memory = lib.llama_get_memory(self.handle)
-        self._windowed = weights.memory_class == "sliding" and not options.sliding_window_full
+        self._sliding = weights.memory_class == "sliding"
+        self.windowed = self._sliding and not options.sliding_window_full  # what lies behind the window goes
         self._make_batch()
         self._set_adapters(options.adapters)
 
@@ -180,8 +181,9 @@ class Context:
             lib.llama_memory_seq_rm(self._memory, sequence, -1, -1)
 
     def keeps_window(self, sequence: int, position: int) -> bool:
-        """Whether a fork of `sequence` at `position` finds all the cells that its attention will look at."""
-        if not self._windowed:
+        """Whether a fork of `sequence` at `position` finds all the cells that its attention will look at. A restored
+        sequence has no more than its window, in a cache of full size too."""
+        if not self._sliding:
             return True
         first = int(lib.llama_memory_seq_pos_min(self._memory, sequence))
         return first <= max(0, position - self.weights.window)
@@ -189,4 +191,22 @@ class Context:
     def last_position(self, sequence: int) -> int:
         return int(lib.llama_memory_seq_pos_max(self._memory, sequence))
 
+    @property
+    def memory_bytes(self) -> int:
+        """Of the weights and of this context's cache."""
+        return self.weights.facts().weights_bytes + self.buffers.get("KV", 0) + self.buffers.get("RS", 0)
 
+    def save_sequence(self, sequence: int, *, most: int) -> bytearray | None:
+        """The sequence's state as `restore_sequence` takes it. None when it has more than `most` bytes."""
+        size = int(lib.llama_state_seq_get_size(self.handle, sequence))
+        if not 0 < size <= most:
+            return None
+        state = bytearray(size)
+        written = lib.llama_state_seq_get_data(self.handle, (ctypes.c_uint8 * size).from_buffer(state), size, sequence)
+        return state if written == size else None
+
+    def restore_sequence(self, sequence: int, state: memoryview) -> bool:
+        """Into an id that holds nothing. False: there are not enough cells, or the state is of another context."""
+        data = np.frombuffer(state, np.uint8)
+        pointer = data.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
+        return int(lib.llama_state_seq_set_data(self.handle, pointer, data.size, sequence)) == data.size

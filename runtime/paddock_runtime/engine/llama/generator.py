@@ -10,6 +10,7 @@ from collections.abc import Callable
 from paddock_runtime.engine.llama.batching import Pending, plan
 from paddock_runtime.engine.llama.context import Context, Decoded, Floats
 from paddock_runtime.engine.llama.holdings import Holdings, Match
+from paddock_runtime.engine.llama.keeper import Keeper
 from paddock_runtime.engine.llama.logprobs import Distribution
 from paddock_runtime.engine.llama.pace import Pace
 from paddock_runtime.engine.llama.sequences import Sequence
@@ -28,6 +29,8 @@ from paddock_runtime.engine.protocol import (
 _LEAST_GAIN = 16
 # Prefixes shorter than this are not worth an id.
 _LEAST_KEPT = 16
+# A file must save so many tokens to be worth its reading.
+_LEAST_RESTORED = 32
 
 
 class Generator:
@@ -42,6 +45,7 @@ class Generator:
         self.holdings = Holdings(
             context, capacity=sys.maxsize if kind == "recurrent" else shape.cache_tokens, sequences=shape.sequences,
             anywhere=kind in ("full", "sliding"))
+        self.keeper: Keeper | None = None  # if prompts are kept on disk
         self.pace = Pace(most=shape.step_tokens)
         self._waiting: deque[Sequence] = deque()
         self._live: list[Sequence] = []  # oldest first
@@ -56,8 +60,10 @@ class Generator:
     # --- commands -----------------------------------------------------------------------------
 
     def submit(self, sequence: Sequence) -> None:
-        if not self.holdings.anywhere and sequence.prompt_tokens > _LEAST_KEPT:
-            # The state just before the last prompt token serves everyone who asks the same again.
+        leaves_window = self.context.windowed and sequence.prompt_tokens + sequence.most > self._weights.window
+        if (not self.holdings.anywhere or leaves_window) and sequence.prompt_tokens > _LEAST_KEPT:
+            # The state just before the last prompt token serves everyone who asks the same again, and a chat's next
+            # turn: that rarely has the very tokens of the answer, and there is no way back from its end.
             sequence.stops.add(sequence.prompt_tokens - 1)
         self._arrivals += 1
         sequence.arrival = self._arrivals
@@ -83,9 +89,13 @@ class Generator:
             pass
         self.holdings.unpark()
 
-    def close(self) -> None:
+    def leave(self) -> None:
+        """Ends all requests: what they computed is idle now."""
         for sequence in list(self._known.values()):
             self._end(sequence)
+
+    def close(self) -> None:
+        self.leave()
         self.context.close()
 
     @property
@@ -98,7 +108,10 @@ class Generator:
         return len(self._known)
 
     def stats(self) -> ContextStats:
+        keeper = self.keeper
         return ContextStats(
+            prompts_written=keeper.written if keeper else 0, prompts_restored=keeper.restored if keeper else 0,
+            prompts_refused=keeper.refused if keeper else 0,
             context=self.number, live=len(self._live), waiting=len(self._waiting), idle_prefixes=self.holdings.idle,
             cells_used=self.holdings.used, cells_total=self.context.shape.cache_tokens,
             prompt_tokens_evaluated=self.evaluated, prompt_tokens_reused=self.reused, tokens_generated=self.generated,
@@ -108,6 +121,7 @@ class Generator:
 
     def step(self) -> tuple[list[Message], list[Delta]]:
         """Admit who fits, compute one batch, sample. At most one llama_decode that did something."""
+        self._set_aside()
         messages = self._admit()
         runnable, counts = self._fit()
         total = sum(counts)
@@ -135,19 +149,39 @@ class Generator:
     def _resting(sequence: Sequence) -> bool:
         return sequence.paused and sequence.generated > 0
 
+    def _set_aside(self) -> None:
+        """What nobody waits for makes place at once; what it has computed stays, for it and for others."""
+        if not self._requested():
+            return
+        for sequence in [live for live in self._live if live.background]:
+            assert sequence.holding is not None
+            sequence.tokens = list(sequence.tokens)  # the holding's are cut
+            self.holdings.retire(sequence.holding, keep=sequence.holding.computed >= _LEAST_KEPT)
+            sequence.holding = None
+            self._live.remove(sequence)
+            self._waiting.append(sequence)
+
+    def _requested(self) -> bool:
+        """Whether somebody waits for a step."""
+        return any(not each.background for each in self._waiting) or any(
+            not each.background and not self._resting(each) for each in self._live)
+
     def _admit(self) -> list[Message]:
         messages: list[Message] = []
+        requested = self._requested()
         for sequence in list(self._waiting):
             if len(self._live) >= self._parallel:
                 break
-            if sequence.blocked:
+            if sequence.blocked or (sequence.background and (requested or any(live.background for live in self._live))):
                 continue
-            match = self.holdings.match(sequence.salt, sequence.tokens)
+            match = self.holdings.match(sequence.salt, sequence.tokens, shared=sequence.shared)
+            if self._brings(sequence, match):
+                match = self.holdings.match(sequence.salt, sequence.tokens, shared=sequence.shared)
             if self._rather_waits(sequence, match):
                 continue
             if not self._has_room(sequence, match):
                 break  # in order of arrival: a short prompt must not starve a long one
-            holding = self.holdings.open(sequence.salt, sequence.tokens, match)
+            holding = self.holdings.open(sequence.salt, sequence.tokens, match, shared=sequence.shared)
             if holding is None:
                 break
             self._waiting.remove(sequence)
@@ -162,6 +196,20 @@ class Generator:
                 messages.append(Started(
                     id=sequence.id, prompt_tokens=sequence.prompt_tokens, cached_tokens=match.ready))
         return messages
+
+    def _brings(self, sequence: Sequence, match: Match) -> bool:
+        """Whether more of the prompt's beginning came back from disk than memory has. Asked once a request."""
+        if self.keeper is None or sequence.looked:
+            return False
+        sequence.looked = True
+        found = self.keeper.find(sequence.salts, sequence.tokens)
+        if found is None or found.usable < max(match.ready, match.coming) + _LEAST_RESTORED:
+            return False
+        cells = found.file.header.count + len(sequence.tokens) - found.usable
+        others = sum(live.pending for live in self._live)
+        if self._live and cells + others > self.holdings.free + self.holdings.reclaimable():
+            return False
+        return self.keeper.restore(found, sequence.shared)
 
     def _rather_waits(self, sequence: Sequence, match: Match) -> bool:
         """Another sequence is computing more of this prompt right now: wait for it instead of doing it twice."""
@@ -296,6 +344,7 @@ class Generator:
             self._waiting.remove(sequence)
         else:
             self._live.remove(sequence)
+            sequence.holding.mark = sequence.prompt_tokens - 1
             kept = sequence.holding.computed >= _LEAST_KEPT and not sequence.scored
             self.holdings.retire(sequence.holding, keep=kept)
             sequence.holding = None

@@ -6,11 +6,13 @@ holding that was forked over it. The context itself is reached through `Sequence
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from paddock_runtime.engine.llama.prefix import PrefixTree
+
+T = TypeVar("T")
 
 
 class SequenceMemory(Protocol):
@@ -40,7 +42,8 @@ class _Segment:
 class Holding:
     """One llama.cpp sequence id in use. `tokens` is what it will hold, `computed` how much of that has cells.
 
-    `live` ones belong to a request; the others are prefixes kept for later, and go when room is needed.
+    `live` ones belong to a request; the others are prefixes kept for later, and go when room is needed. `shared` is the
+    salt of the Model that `salt` belongs to; `mark` the position from which the next turn of a chat would go on.
     """
 
     sequence: int
@@ -49,6 +52,8 @@ class Holding:
     live: bool
     computed: int = 0
     last_used: int = 0
+    shared: str = ""
+    mark: int = 0
     segments: list[_Segment] = field(default_factory=list)
 
 
@@ -96,6 +101,10 @@ class Holdings:
         return len(self._idle)
 
     @property
+    def idle_holdings(self) -> Iterable[Holding]:
+        return self._idle.keys()
+
+    @property
     def free(self) -> int:
         return self.capacity - self.used
 
@@ -105,19 +114,22 @@ class Holdings:
         segments = {segment for holding in going for segment in holding.segments}
         return sum(segment.end - segment.start for segment in segments if segment.owners <= going)
 
-    def match(self, salt: str, tokens: Sequence[int]) -> Match:
-        """The best prefix that `tokens` could take over: at most all but the last, whose logits are needed."""
+    def match(self, salt: str, tokens: Sequence[int], *, shared: str = "") -> Match:
+        """The best prefix that `tokens` could take over: at most all but the last, whose logits are needed.
+
+        What is kept under the salt `shared` counts too, unless it is empty."""
         most = len(tokens) - 1
         ready, source, coming, holder = 0, None, 0, None
-        for shared, holding in self._tree.matches(salt, tokens):
-            limit = min(shared, most)
-            if limit <= ready or limit < LEAST_SHARED:
-                break
-            usable = self._usable(holding, limit)
-            if usable > ready and usable >= LEAST_SHARED:
-                ready, source = usable, holding
-            if holding.live and holding.computed < limit and limit > coming:
-                coming, holder = limit, holding
+        for each in dict.fromkeys((salt, shared or salt)):
+            for length, holding in self._tree.matches(each, tokens):
+                limit = min(length, most)
+                if limit <= ready or limit < LEAST_SHARED:
+                    break
+                usable = self._usable(holding, limit)
+                if usable > ready and usable >= LEAST_SHARED:
+                    ready, source = usable, holding
+                if holding.live and holding.computed < limit and limit > coming:
+                    coming, holder = limit, holding
         return Match(ready, source, coming, holder)
 
     def _usable(self, holding: Holding, limit: int) -> int:
@@ -128,12 +140,12 @@ class Holdings:
 
     # --- changing -----------------------------------------------------------------------------
 
-    def open(self, salt: str, tokens: list[int], match: Match) -> Holding | None:
+    def open(self, salt: str, tokens: list[int], match: Match, *, shared: str = "") -> Holding | None:
         """A live holding for a request's tokens that starts with what `match` has ready. None: no id is free."""
         sequence = self._take_id(spare=match.source)
         if sequence is None:
             return None
-        holding = Holding(sequence, salt, tokens, live=True, last_used=self._tick())
+        holding = Holding(sequence, salt, tokens, live=True, last_used=self._tick(), shared=shared)
         if match.source is not None and match.ready:
             self._fork(match.source, holding, match.ready)
         self._tree.insert(holding, salt, tokens)
@@ -144,9 +156,36 @@ class Holdings:
         sequence = self._take_id()
         if sequence is None:
             return
-        kept = Holding(sequence, live.salt, live.tokens[: live.computed], live=False, last_used=self._tick())
+        kept = Holding(sequence, live.salt, live.tokens[: live.computed], live=False, last_used=self._tick(),
+                       shared=live.shared)
         self._fork(live, kept, live.computed)
         self._keep(kept)
+
+    def adopt(self, salt: str, shared: str, tokens: list[int], fill: Callable[[int], bool]) -> Holding | None:
+        """An idle holding whose cells `fill` writes into the id it is given. None: there is no place, or it could
+        not."""
+        if not self.make_room(len(tokens)) or (sequence := self._take_id()) is None:
+            return None
+        if not fill(sequence):
+            self._memory.drop_sequence(sequence)
+            self._free.append(sequence)
+            return None
+        holding = Holding(sequence, salt, tokens, live=False, last_used=self._tick(), shared=shared)
+        self.advance(holding, len(tokens))
+        self._keep(holding)
+        return holding
+
+    def at(self, holding: Holding, position: int, use: Callable[[int], T]) -> T | None:
+        """What `use` makes of an id that holds the first `position` tokens, for that moment. None: no id is free."""
+        if position == holding.computed:
+            return use(holding.sequence)
+        if not self._free:
+            return None
+        self._memory.copy_sequence(holding.sequence, self._free[-1], position)
+        try:
+            return use(self._free[-1])
+        finally:
+            self._memory.drop_sequence(self._free[-1])
 
     def _fork(self, source: Holding, target: Holding, end: int) -> None:
         self._memory.copy_sequence(source.sequence, target.sequence, end)
@@ -159,7 +198,7 @@ class Holdings:
             segment.owners.add(target)
             target.segments.append(segment)
         target.computed = end
-        covered = self.anywhere and not source.live and source.computed == end
+        covered = self.anywhere and not source.live and source.computed == end and source.salt == target.salt
         if covered:  # the new one has all its cells: keeping both would only hold an id
             self.release(source)
 

@@ -55,8 +55,8 @@ def generation(command: Generate, context: Context) -> Sequence:
     room = length - len(tokens)
     most = room if command.max_tokens is None else min(command.max_tokens, room)
     return Sequence(
-        id=command.id, salt=command.salt, tokens=list(tokens), most=most, sampler=_sampler(command, weights),
-        text=TextStream(command.stop), logprobs=command.logprobs)
+        id=command.id, salt=command.salt, shared=command.shared, background=command.background, tokens=list(tokens),
+        most=most, sampler=_sampler(command, weights), text=TextStream(command.stop), logprobs=command.logprobs)
 
 
 def _sampler(command: Generate, weights: Weights) -> Sampler:

@@ -19,6 +19,8 @@ class Sequence:
     id: int
     arrival: int = 0
     salt: str
+    shared: str = ""
+    background: bool = False
     tokens: list[int]
     most: int
     sampler: Sampler
@@ -31,6 +33,7 @@ class Sequence:
     unsent: int = 0
     started: bool = False
     paused: bool = False
+    looked: bool = False  # for its beginning on disk
     holding: Holding | None = None
     waits_for: Holding | None = None
     waits_until: int = 0
@@ -39,6 +42,10 @@ class Sequence:
 
     def __post_init__(self) -> None:
         self.prompt_tokens = len(self.tokens)
+
+    @property
+    def salts(self) -> tuple[str, ...]:
+        return (self.salt, self.shared) if self.shared not in ("", self.salt) else (self.salt,)
 
     @property
     def pending(self) -> int:

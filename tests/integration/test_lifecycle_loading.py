@@ -239,7 +239,7 @@ async def test_full_queue_and_short_deadlines(tmp_path: Path, tiny: Tiny) -> Non
 
 
 async def test_a_client_that_leaves_does_not_cancel_the_load_of_others(tmp_path: Path, tiny: Tiny) -> None:
-    async with running(tmp_path) as pod:
+    async with running(tmp_path, limits=quick(desert_seconds=0.0)) as pod:
         pod.apply(tiny_entry("a", tiny(0)))
         leaver = pod.submit("a")
         stayer = asyncio.create_task(pod.ask("a"))
@@ -248,6 +248,55 @@ async def test_a_client_that_leaves_does_not_cancel_the_load_of_others(tmp_path:
         assert pod.model("a").waiting == 1
         assert (await stayer).error is None
         assert pod.model("a").loads == 1
+
+
+async def test_a_load_that_nobody_waits_for_any_more_is_given_up(tmp_path: Path, gemma: Path) -> None:
+    async with running(tmp_path, limits=quick(desert_seconds=0.05)) as pod:
+        pod.apply(entry("a", gemma))
+        leaver = pod.submit("a")
+        await until(lambda: pod.phase("a") is Phase.LOADING)
+        await leaver.aclose()
+        await until(lambda: pod.phase("a") is Phase.CACHED)
+        assert pod.model("a").loads == 0
+        assert children() == set()
+        assert pod.phases("a")[-4:] == ["Loading", "Draining", "Unloading", "Cached"]
+        assert (await pod.ask("a")).error is None
+
+
+async def test_a_client_that_comes_again_finds_its_load_under_way(tmp_path: Path, gemma: Path) -> None:
+    async with running(tmp_path, limits=quick(desert_seconds=30.0)) as pod:
+        pod.apply(entry("a", gemma))
+        for _ in range(5):
+            stream = pod.submit("a")
+            await until(lambda: pod.phase("a") is Phase.LOADING)
+            await stream.aclose()
+        assert (await pod.ask("a")).error is None
+        assert len(pod.events("engine_started")) == 1
+
+
+async def test_an_unload_ends_a_load_that_nobody_waits_for_at_once(tmp_path: Path, gemma: Path) -> None:
+    a = ModelId("default", "a")
+    async with running(tmp_path, limits=quick(desert_seconds=3600.0)) as pod:
+        pod.apply(entry("a", gemma))
+        await pod.supervisor.load(a)
+        await until(lambda: pod.phase("a") is Phase.LOADING)
+        await pod.supervisor.unload(a)
+        await until(lambda: pod.phase("a") is Phase.CACHED)
+        assert pod.model("a").loads == 0
+        stayer = asyncio.create_task(pod.ask("a"))
+        await until(lambda: pod.phase("a") is Phase.LOADING)
+        await pod.supervisor.unload(a)
+        assert (await stayer).error is None, "who waits is served first"
+
+
+async def test_what_is_to_be_kept_is_loaded_whoever_leaves(tmp_path: Path, tiny: Tiny) -> None:
+    async with running(tmp_path, limits=quick(desert_seconds=0.0)) as pod:
+        pod.apply(tiny_entry("p", tiny(0), loading={"policy": "Pinned"}))
+        leaver = pod.submit("p")
+        await until(lambda: pod.phase("p") is Phase.LOADING)
+        await leaver.aclose()
+        await until(lambda: pod.phase("p") is Phase.READY)
+        assert len(pod.events("engine_started")) == 1
 
 
 async def test_a_reader_that_is_cancelled_frees_its_place(tmp_path: Path, tiny: Tiny) -> None:

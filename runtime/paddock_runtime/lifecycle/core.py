@@ -151,6 +151,10 @@ class Core:
             self.dispatcher.admit(unit)
         self.want(model)
 
+    def unqueued(self, model: Model) -> None:
+        if not model.queue:
+            self.poke()
+
     def refused(self, model: Model, error: PaddockError) -> None:
         self.bus.publish(EventType.REQUEST_REFUSED, model=str(model.id), code=error.code.value)
 
@@ -203,6 +207,7 @@ class Core:
             for target in self._targets(model, unit):
                 target.loaded()
             model.loads += 1
+            model.given_up = 0
             self.settle(model)
         self.dispatcher.admit(unit)
         self.share_cores()

@@ -82,7 +82,7 @@ class EnginePool:
         now = self._clock.monotonic()
         engine = self.engines.get(prepared.weights) or self._engine(target, weights_bytes, threads)
         unit = Unit(key=prepared.context, engine=engine, target=target, number=next(engine.numbers),
-                    context_bytes=prepared.charge.context_bytes, since=now)
+                    context_bytes=prepared.charge.context_bytes, since=now, asked_at=now)
         engine.units[unit.key] = self.units[unit.key] = unit
         if engine.stage is EngineStage.READY:
             self._open_context(unit)
@@ -292,6 +292,7 @@ class EnginePool:
             if unit.state is UnitState.LOADING:
                 unit.state = UnitState.READY
                 unit.loaded_at = unit.last_used = self._clock.monotonic()
+                unit.load_seconds = unit.loaded_at - unit.asked_at
                 self._owner.unit_ready(unit)
             return
         if isinstance(report, ContextFailed):

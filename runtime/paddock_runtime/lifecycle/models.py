@@ -16,6 +16,7 @@ from paddock_api.revision import Revision
 from paddock_api.state import Phase
 from paddock_runtime.engine.types import EngineType
 from paddock_runtime.lifecycle.targets import Target
+from paddock_runtime.scheduler import Popularity
 
 if TYPE_CHECKING:
     from paddock_runtime.lifecycle.runs import Run
@@ -26,7 +27,8 @@ class Model:
     """`desired` is what the configuration asks for, `fallback` what was good before, `active` what is in memory.
 
     `asked`: a load was asked for without a request, since then. `asleep`: it was unloaded on request, and not even an
-    assignment loads it before somebody asks. Times are monotonic seconds.
+    assignment loads it before somebody asks. `given_up`: how often in a row its load was, for nobody waited any more.
+    Times are monotonic seconds.
     """
 
     id: ModelId
@@ -48,6 +50,8 @@ class Model:
     busy: int = 0
     loads: int = 0
     last_used: float | None = None
+    given_up: int = 0
+    popularity: Popularity = field(default_factory=Popularity)
 
     @property
     def candidate(self) -> Target:

@@ -169,13 +169,13 @@ class _Plan:
         """All that may ever leave, the first to go first."""
         return sorted((r for r in self._staying.values() if not r.pinned), key=lambda r: self._worth(r, want))
 
-    def _worth(self, resident: Resident, want: Wanted | None) -> tuple[bool, float, bool, int, float, str]:
-        """The order of leaving: those that can go at once by policy, priority and least recent use; then those that
-        can go soonest. Only what does not change while a want waits may order these, or turns would flip."""
+    def _worth(self, resident: Resident, want: Wanted | None) -> tuple[bool, float, bool, float, int, float, str]:
+        """The order of leaving: those that can go at once by policy, value, priority and least recent use; then those
+        that can go soonest. Only what does not change while a want waits may order these, or turns would flip."""
         if self._may_go(resident, want):
-            return False, 0.0, resident.kept, resident.priority, resident.last_used, resident.key
+            return False, 0.0, resident.kept, resident.value, resident.priority, resident.last_used, resident.key
         leaves_at = self._leaves_at(resident, want)
-        return True, leaves_at, resident.kept, resident.priority, resident.loaded_at, resident.key
+        return True, leaves_at, resident.kept, 0.0, resident.priority, resident.loaded_at, resident.key
 
     def _may_go(self, resident: Resident, want: Wanted | None) -> bool:
         """Nothing runs in it, and its time is over."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+POINTS_TO_DOUBLE = 10.0
+
 
 class State(StrEnum):
     LOADING = "loading"
@@ -34,7 +36,8 @@ class Resident:
     """A context in memory, or on its way in or out. `waiting` counts requests held for it though it is ready.
 
     `kept`: loaded without being asked, so it has no idle time-out and goes after the others.
-    `superseded`: a newer revision is to take its place. `unwanted`: no Model refers to it any more.
+    `superseded`: a newer revision is to take its place. `unwanted`: no Model refers to it any more. `use_rate`: uses a
+    second to be expected; `load_seconds`: what the next of them would wait if it left.
     """
 
     key: str
@@ -53,6 +56,8 @@ class Resident:
     kept: bool = False
     superseded: bool = False
     unwanted: bool = False
+    use_rate: float = 0.0
+    load_seconds: float = 1.0
 
     @property
     def has_work(self) -> bool:
@@ -61,6 +66,13 @@ class Resident:
     @property
     def young_until(self) -> float:
         return self.loaded_at + self.min_residency
+
+    @property
+    def value(self) -> float:
+        """What a byte of it earns: the seconds of waiting that it is expected to spare each second, doubled by every
+        `POINTS_TO_DOUBLE` of priority."""
+        spared = self.use_rate * self.load_seconds / max(1, self.context_bytes + self.weights_bytes)
+        return spared * 2.0 ** (self.priority / POINTS_TO_DOUBLE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -42,7 +42,7 @@ def room_for(trace: Trace, models: int) -> int:
 
 
 def _model(rng: random.Random, number: int) -> Candidate:
-    weights = int(rng.choice(_PARAMETERS) * rng.choice(_BYTES_A_PARAMETER) * _GB)
+    weights = int(rng.choice(_PARAMETERS) * rng.choice(_BYTES_A_PARAMETER) * rng.uniform(0.92, 1.08) * _GB)
     context = int(0.3 * _GB + 0.15 * weights)
     key = f"model-{number:02d}"
     return Candidate(key=key, weights=key, weights_bytes=weights, context_bytes=context,

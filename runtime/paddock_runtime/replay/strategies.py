@@ -1,11 +1,12 @@
 """Ways to decide that share the simulator: the scheduler's own, and the two that it is measured against.
 
-The plain ones know no turns, no minimum residency and no value. They keep to what is not theirs to choose: the budget,
-pinned contexts, running work, time-outs of idle ones.
+The plain ones know no turns and no value. They keep to what is not theirs to choose: the budget, pinned contexts,
+running work, and what Models were promised: idle time-outs and minimum residency.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 from paddock_runtime.scheduler import (
@@ -61,11 +62,13 @@ def _plain(budget: Budget, residents: Sequence[Resident], wanted: Sequence[Wante
         if want.spare and then.used_with(want) > budget.memory_bytes:
             continue
         goers = sorted((each for each in staying.values() if each.state is State.READY and not each.pinned),
-                       key=lambda each: (each.has_work, leaving(each)))
+                       key=lambda each: (each.young_until > now, each.has_work, leaving(each)))
         while then.used_with(want) > budget.memory_bytes and goers:
             victim = goers.pop(0)
             then.remove(staying.pop(victim.key))
-            if victim.busy:
+            if victim.young_until > now:
+                wake_at = min(victim.young_until, math.inf if wake_at is None else wake_at)
+            elif victim.busy:
                 closed.add(victim.key)  # it takes nothing new, and leaves when it is done
             else:
                 actions.append(Evict(victim.key, EvictReason.ROOM, want.key))

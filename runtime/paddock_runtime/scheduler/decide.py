@@ -47,10 +47,13 @@ def _is_live(want: Wanted, now: float) -> bool:
 
 
 def _place(budget: Budget, want: Wanted, now: float) -> tuple[bool, bool, float, float, str]:
-    """The place in line: asked before spare, overdue by age, then by priority that grows with waiting."""
+    """The place in line: asked before spare, overdue by age, then by priority that grows with waiting. What serves many
+    soon goes before what serves one late: it holds up the others for less."""
     waited = now - want.since
     overdue = waited >= budget.max_wait_seconds
-    aged = 0.0 if overdue else want.priority + waited * budget.points_per_second
+    share = (want.context_bytes + want.weights_bytes) / budget.memory_bytes
+    crowd = budget.crowd_points * want.waiters / max(0.01, share)
+    aged = 0.0 if overdue else want.priority + waited * budget.points_per_second + crowd
     return want.spare, not overdue, -aged, want.since, want.key
 
 

@@ -1,28 +1,37 @@
-"""How often something was asked for lately: one number that halves with time. The server and a replay count alike."""
+"""How often something is likely to be asked for next. The server and a replay count alike.
+
+Two averages that fade: one of the last minute, for a conversation that is going on, and one of the last hours, for what
+is a favourite of many. What was only just asked for once is soon forgotten; what is asked for all day is not.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-HALF_LIFE = 1200.0  # seconds: long enough to tell a favourite from a passer-by, short enough to follow the day
+FAST_HALF_LIFE = 30.0  # seconds: about as long as people think before they go on
+SLOW_HALF_LIFE = 14_400.0
 
 
 @dataclass(slots=True)
 class Popularity:
     """Uses as of `at` (seconds), each counted half after each half-life."""
 
-    half_life: float = HALF_LIFE
-    count: float = 0.0
+    fast: float = 0.0
+    slow: float = 0.0
     at: float = 0.0
 
     def use(self, now: float) -> None:
-        self.count = self._decayed(now) + 1.0
+        self.fast = 1.0 + self.fast * _left(now - self.at, FAST_HALF_LIFE)
+        self.slow = 1.0 + self.slow * _left(now - self.at, SLOW_HALF_LIFE)
         self.at = now
 
     def rate(self, now: float) -> float:
         """Uses a second to be expected."""
-        return self._decayed(now) * math.log(2.0) / self.half_life
+        age = now - self.at
+        return math.log(2.0) * (self.fast * _left(age, FAST_HALF_LIFE) / FAST_HALF_LIFE
+                                + self.slow * _left(age, SLOW_HALF_LIFE) / SLOW_HALF_LIFE)
 
-    def _decayed(self, now: float) -> float:
-        return self.count * 2.0 ** (-max(0.0, now - self.at) / self.half_life)
+
+def _left(age: float, half_life: float) -> float:
+    return 2.0 ** (-max(0.0, age) / half_life)

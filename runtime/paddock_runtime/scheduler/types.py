@@ -22,6 +22,7 @@ class State(StrEnum):
 class Budget:
     """The limits. `service_seconds` is one turn: how long a busy context keeps its place against one that waits.
     A waiting load gains `points_per_second` of priority; after `max_wait_seconds` it goes before all younger ones.
+    Each that waits for it adds `crowd_points`, divided by the share of all memory that the load takes.
     """
 
     memory_bytes: int
@@ -29,6 +30,7 @@ class Budget:
     service_seconds: float = 5.0
     points_per_second: float = 10.0
     max_wait_seconds: float = 30.0
+    crowd_points: float = 10.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,9 +71,9 @@ class Resident:
 
     @property
     def value(self) -> float:
-        """What a byte of it earns: the seconds of waiting that it is expected to spare each second, doubled by every
-        `POINTS_TO_DOUBLE` of priority."""
-        spared = self.use_rate * self.load_seconds / max(1, self.context_bytes + self.weights_bytes)
+        """What a byte of it earns: the waiting that it is expected to spare, doubled by every `POINTS_TO_DOUBLE` of
+        priority. The square of a wait counts: one of a minute is worse than ten of six seconds."""
+        spared = self.use_rate * self.load_seconds ** 2 / max(1, self.context_bytes + self.weights_bytes)
         return spared * 2.0 ** (self.priority / POINTS_TO_DOUBLE)
 
 

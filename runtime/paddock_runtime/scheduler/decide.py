@@ -51,8 +51,7 @@ def _place(budget: Budget, want: Wanted, now: float) -> tuple[bool, bool, float,
     soon goes before what serves one late: it holds up the others for less."""
     waited = now - want.since
     overdue = waited >= budget.max_wait_seconds
-    share = (want.context_bytes + want.weights_bytes) / budget.memory_bytes
-    crowd = budget.crowd_points * want.waiters / max(0.01, share)
+    crowd = min(budget.crowd_points, want.waiters * budget.memory_bytes / max(1, want.context_bytes + want.weights_bytes))
     aged = 0.0 if overdue else want.priority + waited * budget.points_per_second + crowd
     return want.spare, not overdue, -aged, want.since, want.key
 

@@ -22,7 +22,7 @@ class State(StrEnum):
 class Budget:
     """The limits. `service_seconds` is one turn: how long a busy context keeps its place against one that waits.
     A waiting load gains `points_per_second` of priority; after `max_wait_seconds` it goes before all younger ones.
-    Each that waits for it adds `crowd_points`, divided by the share of all memory that the load takes.
+    Each that waits for it adds one point, divided by the share of all memory that the load takes: `crowd_points` at most.
     """
 
     memory_bytes: int
@@ -30,7 +30,7 @@ class Budget:
     service_seconds: float = 5.0
     points_per_second: float = 10.0
     max_wait_seconds: float = 30.0
-    crowd_points: float = 10.0
+    crowd_points: float = 30.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

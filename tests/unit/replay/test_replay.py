@@ -8,7 +8,7 @@ import pytest
 
 from paddock_runtime import scheduler
 from paddock_runtime.lifecycle import decider
-from paddock_runtime.planning import fit as planning_fit
+from paddock_runtime.planning import fitting
 from paddock_runtime.replay import (
     STRATEGIES,
     Candidate,
@@ -36,9 +36,9 @@ def trace(models: list[Candidate], *asked: tuple[float, str, float]) -> Trace:
     return Trace({each.key: each for each in models}, tuple(Request(*each) for each in asked))
 
 
-def test_the_server_and_a_replay_decide_by_the_very_same_function(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_server_and_a_replay_decide_by_the_very_same_function() -> None:
     server, ours = vars(decider)["decide"], STRATEGIES["paddock"]
-    assert ours is server is scheduler.decide is vars(planning_fit)["decide"]
+    assert ours is server is scheduler.decide is vars(fitting)["decide"]
     asked: list[float] = []
 
     def noting(*arguments: object) -> Decision:

@@ -25,7 +25,7 @@ class Fit:
 def fit(models: Sequence[Candidate], memory_bytes: int, use_rates: Mapping[str, float] | None = None) -> Fit:
     """First the pinned ones, then those to be preloaded, then who else has room, by priority and name. `use_rates` are
     uses a second, where they are known; without them priority alone says who leaves."""
-    budget = Budget(memory_bytes=memory_bytes, concurrent_loads=max(1, len(models)))
+    budget = Budget(memory_bytes=memory_bytes, concurrent_loads=max(1, len(models)), crowd_points=0.0)
     inside: list[Candidate] = []
     for group in ([each for each in models if each.pinned], [each for each in models if each.kept], models):
         waiting = [each for each in group if each not in inside]

@@ -77,7 +77,7 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
                           "usage would have fared. Loads nothing and asks nobody.")
     parser.add_argument("directory", metavar="DIR", type=Path, help="directory of Model manifests (*.yaml)")
     parser.add_argument("--memory", type=_checked(parse_bytes), default=None, metavar="AMOUNT",
-                        help=f"what all loaded models together may take (default here: {format_bytes(default_budget())})")
+                        help=f"what all loaded models may take together (default: {format_bytes(default_budget())})")
     parser.add_argument("--usage", type=Path, default=None, metavar="FILE",
                         help="recorded requests to replay, as JSON lines: see docs/plan.md")
     parser.add_argument("--cache", type=Path, default=None, metavar="PATH",

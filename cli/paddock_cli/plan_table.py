@@ -13,9 +13,9 @@ _POLICIES = {"paddock": "paddock", "lru": "plain LRU", "priority": "priority onl
 def table(report: dict[str, Any]) -> str:
     lines = _columns(["MODEL", "WEIGHTS", "KV CACHE", "COMPUTE", "TOTAL", "COLD (EST.)", "IN MEMORY"],
                      [_model(row) for row in report["models"]])
-    lines += ["", f"Together in {format_bytes(report['memoryBytes'])}: {format_bytes(report['usedBytes'])} are used. "
-              "All figures are estimates from the files' headers;",
-              "cold times are estimated from bytes, the disk's pace just now, and the engine's pace when it was measured."]
+    lines += ["", f"Of {format_bytes(report['memoryBytes'])} those in memory use {format_bytes(report['usedBytes'])}.",
+              "Bytes are estimates from the files' headers. Cold times are estimates too: from the bytes of the file,",
+              "the disk's pace just now, and the engine's pace as it was measured once."]
     if report["replay"]:
         lines += ["", *_columns(
             ["MEMORY", "POLICY", "LOADS", "EVICTIONS", "WAITED", "MEAN", "P50", "P95", "MAX", "REFUSED"],

@@ -13,8 +13,8 @@ _LONG_AFTER = 1e6  # seconds: everybody is old enough to go
 
 @dataclass(frozen=True)
 class Fit:
-    """`together`: in memory at once, in the order of their loads. `evicts`: who else would be loaded, and who leaves for
-    it. `refused`: who can't be loaded at all, with the bytes that it needs and that can be made free."""
+    """`together`: in memory at once, in the order of their loads. `evicts`: who else would be loaded, and who leaves
+    for it. `refused`: who can't be loaded at all, with the bytes that it needs and that can be made free."""
 
     together: tuple[str, ...]
     used_bytes: int

@@ -73,8 +73,9 @@ def size_up(entry: PoolEntry, engine_type: EngineType, store: FileStore | None) 
     cold = START_SECONDS + weights.size / min(LOAD_BYTES_PER_SECOND, read_rate(weights.paths[0]))
     kept = loading.policy is not LoadingPolicy.ON_DEMAND
     candidate = Candidate(
-        key=ready.context, weights=ready.weights, weights_bytes=charge.weights_bytes, context_bytes=charge.context_bytes,
-        load_seconds=cold, parallel=revision.spec.engine.parallel or 16, priority=loading.priority,
+        key=ready.context, weights=ready.weights,
+        weights_bytes=charge.weights_bytes, context_bytes=charge.context_bytes, load_seconds=cold,
+        parallel=revision.spec.engine.parallel or 16, priority=loading.priority,
         min_residency=parse_duration(loading.min_residency), idle_timeout=parse_duration(loading.idle_timeout),
         pinned=loading.policy is LoadingPolicy.PINNED, kept=kept)
     return Sized(

@@ -7,5 +7,5 @@ from paddock_runtime.replay.simulator import replay
 from paddock_runtime.replay.strategies import STRATEGIES, Strategy, plain_lru, priority_only
 from paddock_runtime.replay.trace import Candidate, Request, Trace, TraceError, parse_trace
 
-__all__ = ["STRATEGIES", "Candidate", "Compared", "Outcome", "Request", "Strategy", "Trace", "TraceError", "compare", "parse_trace",
-           "plain_lru", "priority_only", "replay"]
+__all__ = ["STRATEGIES", "Candidate", "Compared", "Outcome", "Request", "Strategy", "Trace", "TraceError", "compare",
+           "parse_trace", "plain_lru", "priority_only", "replay"]

@@ -19,6 +19,7 @@ _PARAMETERS = (0.5, 1.0, 1.7, 3.0, 3.8, 4.0, 7.0, 7.0, 8.0, 8.0, 9.0, 12.0, 14.0
 _BYTES_A_PARAMETER = (0.61, 0.61, 0.61, 0.72, 1.06)  # Q4_K_M mostly, Q5_K_M, Q8_0
 _READ_RATE = 1.0 * _GB  # bytes a second, from disk into a child
 _START_SECONDS = 1.0
+_PRIORITIES = (0, 0, 0, 0, 0, 0, 0, 5, 10)
 _TOKEN_RATE = 150 * _GB  # bytes of weights a second that decoding goes through
 _ZIPF = 1.0
 _SWING = 0.8  # how much less is asked for at the quietest hour
@@ -46,7 +47,7 @@ def _model(rng: random.Random, number: int) -> Candidate:
     context = int(0.3 * _GB + 0.15 * weights)
     key = f"model-{number:02d}"
     return Candidate(key=key, weights=key, weights_bytes=weights, context_bytes=context,
-                     load_seconds=_START_SECONDS + weights / _READ_RATE, priority=rng.choice((0, 0, 0, 0, 0, 0, 0, 5, 10)),
+                     load_seconds=_START_SECONDS + weights / _READ_RATE, priority=rng.choice(_PRIORITIES),
                      decode_rate=_TOKEN_RATE / weights, prefill_rate=30 * _TOKEN_RATE / weights)
 
 

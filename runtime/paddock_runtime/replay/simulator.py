@@ -60,9 +60,10 @@ class _Pod:
         requests = iter(self._trace.requests)
         arrival = next(requests, None)
         while arrival is not None or self._events:
-            moment = min(math.inf if arrival is None else arrival.time, self._events[0][0] if self._events else math.inf)
             if arrival is None and not self._works():
                 break
+            moment = self._events[0][0] if self._events else math.inf
+            moment = moment if arrival is None else min(moment, arrival.time)
             self._now = moment
             while arrival is not None and arrival.time <= moment:
                 self._arrive(arrival)

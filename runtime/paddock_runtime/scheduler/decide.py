@@ -51,7 +51,8 @@ def _place(budget: Budget, want: Wanted, now: float) -> tuple[bool, bool, float,
     soon goes before what serves one late: it holds up the others for less."""
     waited = now - want.since
     overdue = waited >= budget.max_wait_seconds
-    crowd = min(budget.crowd_points, want.waiters * budget.memory_bytes / max(1, want.context_bytes + want.weights_bytes))
+    share = max(1, want.context_bytes + want.weights_bytes) / budget.memory_bytes
+    crowd = min(budget.crowd_points, want.waiters / share)
     aged = 0.0 if overdue else want.priority + waited * budget.points_per_second + crowd
     return want.spare, not overdue, -aged, want.since, want.key
 
@@ -68,7 +69,10 @@ class _Plan:
         self._residents = {resident.key: resident for resident in residents}
         self._now = Room(residents)
         self._staying = {r.key: r for r in residents if r.state is not State.DRAINING}
-        self._then = Room(self._staying.values())
+        self._then = self._now.copy()
+        for resident in residents:
+            if resident.state is State.DRAINING:
+                self._then.remove(resident)
         self._leaving = {r.weights for r in residents} - {r.weights for r in self._staying.values()}
         self._pinned = Room(r for r in residents if r.pinned)
         self.loading = sum(r.state is State.LOADING for r in residents)

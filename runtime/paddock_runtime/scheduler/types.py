@@ -22,7 +22,7 @@ class State(StrEnum):
 class Budget:
     """The limits. `service_seconds` is one turn: how long a busy context keeps its place against one that waits.
     A waiting load gains `points_per_second` of priority; after `max_wait_seconds` it goes before all younger ones.
-    Each that waits for it adds one point, divided by the share of all memory that the load takes: `crowd_points` at most.
+    Each that waits for it adds one point, divided by the share of all memory that it takes: at most `crowd_points`.
     """
 
     memory_bytes: int

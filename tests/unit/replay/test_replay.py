@@ -140,7 +140,8 @@ def test_sizes_may_come_from_elsewhere_and_go_by_several_names() -> None:
     ("{", "line 1 is not JSON"), ("[]", "model is missing"), ('{"time": 1}', "model is missing"),
     ('{"model": "x"}', "weightsBytes is missing"), ('{"time": 1, "model": "x", "seconds": 1}', "no Model 'x'"),
     ('{"time": 1, "model": "a"}', "give seconds"), ('{"time": 1, "model": "a", "seconds": -1}', "seconds is not"),
-    ('{"time": "noon", "model": "a", "seconds": 1}', "is no time"), ('{"time": true, "model": "a", "seconds": 1}', "time"),
+    ('{"time": "noon", "model": "a", "seconds": 1}', "is no time"),
+    ('{"time": true, "model": "a", "seconds": 1}', "time is not"),
     ('{"time": NaN, "model": "a", "seconds": 1}', "time is not"), ('{"model": "a", "priority": 1.5}', "priority"),
     ('{"model": "a", "parallel": 0}', "parallel"), ("", "holds no request")])
 def test_a_bad_line_is_named_with_its_field(line: str, says: str) -> None:

@@ -14,6 +14,7 @@ from paddock_api.identity import ModelId
 from paddock_api.state import Phase
 from paddock_runtime.engine.types import Charge
 from paddock_runtime.jobs import Accepted, Served, Vectors, Waiting, Work
+from paddock_runtime.lifecycle.plan import resident
 from paddock_runtime.lifecycle.units import Unit
 from tests.lifecycle_kit import (
     MIB,
@@ -55,6 +56,23 @@ async def test_the_first_request_loads_the_model_by_itself(tmp_path: Path, gemma
         await until(lambda: pod.model("gemma").measured_bytes is not None)
         assert (pod.model("gemma").measured_bytes or 0) <= state.estimated_bytes
     assert pod.phases("gemma")[-3:] == ["Draining", "Unloading", "Cached"]
+
+
+async def test_the_scheduler_hears_how_often_a_model_is_asked_for_and_how_long_it_took_to_load(
+        tmp_path: Path, tiny: Tiny) -> None:
+    async with running(tmp_path) as pod:
+        pod.apply(tiny_entry("a", tiny(0)))
+        began = time.monotonic()
+        assert (await pod.ask("a")).error is None
+        took = time.monotonic() - began
+        core = pod.supervisor._core
+        [unit] = core.pool.units.values()
+        once = resident(unit, core.registry, time.monotonic())
+        assert 0 < once.load_seconds < took
+        assert once.load_seconds != 1.0
+        for _ in range(3):
+            await pod.ask("a")
+        assert resident(unit, core.registry, time.monotonic()).use_rate > 1.5 * once.use_rate > 0
 
 
 async def test_many_first_requests_are_one_load(tmp_path: Path, tiny: Tiny) -> None:

@@ -34,4 +34,4 @@ class Popularity:
 
 
 def _left(age: float, half_life: float) -> float:
-    return 2.0 ** (-max(0.0, age) / half_life)
+    return math.exp2(-max(0.0, age) / half_life)

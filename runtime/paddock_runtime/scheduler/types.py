@@ -6,6 +6,7 @@ that name the same `weights` live in one child and pay for them once.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -74,7 +75,7 @@ class Resident:
         """What a byte of it earns: the waiting that it is expected to spare, doubled by every `POINTS_TO_DOUBLE` of
         priority. The square of a wait counts: one of a minute is worse than ten of six seconds."""
         spared = self.use_rate * self.load_seconds ** 2 / max(1, self.context_bytes + self.weights_bytes)
-        return spared * 2.0 ** (self.priority / POINTS_TO_DOUBLE)
+        return spared * math.exp2(self.priority / POINTS_TO_DOUBLE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -21,7 +22,7 @@ from paddock_runtime.replay import (
     replay,
 )
 from paddock_runtime.replay.simulator import UNLOAD_SECONDS
-from paddock_runtime.scheduler import Budget, Decision
+from paddock_runtime.scheduler import Budget, Decision, Resident, Wanted
 
 ONE = Budget(memory_bytes=100)  # room for one
 
@@ -41,9 +42,9 @@ def test_the_server_and_a_replay_decide_by_the_very_same_function() -> None:
     assert ours is server is scheduler.decide is vars(fitting)["decide"]
     asked: list[float] = []
 
-    def noting(*arguments: object) -> Decision:
-        asked.append(arguments[3])  # type: ignore[arg-type]
-        return server(*arguments)  # type: ignore[no-any-return]
+    def noting(budget: Budget, residents: Sequence[Resident], wanted: Sequence[Wanted], now: float) -> Decision:
+        asked.append(now)
+        return scheduler.decide(budget, residents, wanted, now)
 
     result = replay(trace([model("a")], (5.0, "a", 1.0)), ONE, noting)
     assert result.loads == 1

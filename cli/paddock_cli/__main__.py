@@ -37,6 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_serve(commands.add_parser("serve", help="serve a directory of Model manifests on this machine"))
     revisions.add(commands)
     _add_usage(commands.add_parser("usage", help="show what Models, tenants and namespaces have used"))
+    _add_plan(commands.add_parser("plan", help="say what a directory of Model manifests would take, and what fits"))
     commands.add_parser("version", help="print the version").set_defaults(run=_version)
     return parser
 
@@ -92,6 +93,28 @@ def _usage(options: argparse.Namespace) -> int:
     from paddock_cli.usage import show
 
     return show(options.server, by=options.by, as_json=options.json)
+
+
+def _add_plan(parser: argparse.ArgumentParser) -> None:
+    parser.description = ("Says what the Models in DIR take in memory, which of them fit together, and how a recorded "
+                          "usage would have fared. Loads nothing and asks nobody.")
+    parser.add_argument("directory", metavar="DIR", type=Path, help="directory of Model manifests (*.yaml)")
+    parser.add_argument("--memory", type=_checked(parse_bytes), default=None, metavar="AMOUNT",
+                        help=f"what all loaded models may take together (default: {format_bytes(default_budget())})")
+    parser.add_argument("--usage", type=Path, default=None, metavar="FILE",
+                        help="recorded requests to replay, as JSON lines: see docs/plan.md")
+    parser.add_argument("--cache", type=Path, default=None, metavar="PATH",
+                        help="where fetched files are kept (default: ~/.cache/paddock)")
+    parser.add_argument("--output", choices=("table", "json"), default="table", help="(default: %(default)s)")
+    parser.set_defaults(run=_plan)
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from paddock_cli.plan import Options, plan
+
+    return plan(Options(directory=options.directory, memory_bytes=options.memory or default_budget(),
+                        cache=options.cache or default_cache(), usage=options.usage,
+                        as_json=options.output == "json"))
 
 
 def _version(_: argparse.Namespace) -> int:

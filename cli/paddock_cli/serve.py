@@ -51,7 +51,7 @@ def serve(options: Options) -> int:
         raise CommandError(f"--memory {format_bytes(options.memory_bytes)} holds no model: give at least "
                            f"{format_bytes(_LEAST_MEMORY)}")
     source = DirectorySource(options.directory, settings=PoolSettings(preload_percent=options.predict_percent))
-    snapshot = _first(source, options.directory)
+    snapshot = first_snapshot(source, options.directory)
     listener = _bind(options.host, options.port)
     with listener:
         store = _store(options)
@@ -80,7 +80,7 @@ async def _run(plan: Plan, url: str) -> None:
     logger.info("ended")
 
 
-def _first(source: DirectorySource, directory: Path) -> Snapshot:
+def first_snapshot(source: DirectorySource, directory: Path) -> Snapshot:
     """The directory's Models; a server without any would only puzzle its user."""
     if not directory.is_dir():
         raise CommandError(f"{directory} is not a directory: name one that holds Model manifests")

@@ -14,6 +14,7 @@ from paddock_api.identity import ModelId
 from paddock_api.state import Phase
 from paddock_runtime.engine.types import Charge
 from paddock_runtime.jobs import Accepted, Served, Vectors, Waiting, Work
+from paddock_runtime.lifecycle.plan import resident
 from paddock_runtime.lifecycle.units import Unit
 from tests.lifecycle_kit import (
     MIB,
@@ -55,6 +56,23 @@ async def test_the_first_request_loads_the_model_by_itself(tmp_path: Path, gemma
         await until(lambda: pod.model("gemma").measured_bytes is not None)
         assert (pod.model("gemma").measured_bytes or 0) <= state.estimated_bytes
     assert pod.phases("gemma")[-3:] == ["Draining", "Unloading", "Cached"]
+
+
+async def test_the_scheduler_hears_how_often_a_model_is_asked_for_and_how_long_it_took_to_load(
+        tmp_path: Path, tiny: Tiny) -> None:
+    async with running(tmp_path) as pod:
+        pod.apply(tiny_entry("a", tiny(0)))
+        began = time.monotonic()
+        assert (await pod.ask("a")).error is None
+        took = time.monotonic() - began
+        core = pod.supervisor._core
+        [unit] = core.pool.units.values()
+        once = resident(unit, core.registry, time.monotonic())
+        assert 0 < once.load_seconds < took
+        assert once.load_seconds != 1.0
+        for _ in range(3):
+            await pod.ask("a")
+        assert resident(unit, core.registry, time.monotonic()).use_rate > 1.5 * once.use_rate > 0
 
 
 async def test_many_first_requests_are_one_load(tmp_path: Path, tiny: Tiny) -> None:
@@ -239,7 +257,7 @@ async def test_full_queue_and_short_deadlines(tmp_path: Path, tiny: Tiny) -> Non
 
 
 async def test_a_client_that_leaves_does_not_cancel_the_load_of_others(tmp_path: Path, tiny: Tiny) -> None:
-    async with running(tmp_path) as pod:
+    async with running(tmp_path, limits=quick(desert_seconds=0.0)) as pod:
         pod.apply(tiny_entry("a", tiny(0)))
         leaver = pod.submit("a")
         stayer = asyncio.create_task(pod.ask("a"))
@@ -248,6 +266,55 @@ async def test_a_client_that_leaves_does_not_cancel_the_load_of_others(tmp_path:
         assert pod.model("a").waiting == 1
         assert (await stayer).error is None
         assert pod.model("a").loads == 1
+
+
+async def test_a_load_that_nobody_waits_for_any_more_is_given_up(tmp_path: Path, gemma: Path) -> None:
+    async with running(tmp_path, limits=quick(desert_seconds=0.05)) as pod:
+        pod.apply(entry("a", gemma))
+        leaver = pod.submit("a")
+        await until(lambda: pod.phase("a") is Phase.LOADING)
+        await leaver.aclose()
+        await until(lambda: pod.phase("a") is Phase.CACHED)
+        assert pod.model("a").loads == 0
+        assert children() == set()
+        assert pod.phases("a")[-4:] == ["Loading", "Draining", "Unloading", "Cached"]
+        assert (await pod.ask("a")).error is None
+
+
+async def test_a_client_that_comes_again_finds_its_load_under_way(tmp_path: Path, gemma: Path) -> None:
+    async with running(tmp_path, limits=quick(desert_seconds=30.0)) as pod:
+        pod.apply(entry("a", gemma))
+        for _ in range(5):
+            stream = pod.submit("a")
+            await until(lambda: pod.phase("a") is Phase.LOADING)
+            await stream.aclose()
+        assert (await pod.ask("a")).error is None
+        assert len(pod.events("engine_started")) == 1
+
+
+async def test_an_unload_ends_a_load_that_nobody_waits_for_at_once(tmp_path: Path, gemma: Path) -> None:
+    a = ModelId("default", "a")
+    async with running(tmp_path, limits=quick(desert_seconds=3600.0)) as pod:
+        pod.apply(entry("a", gemma))
+        await pod.supervisor.load(a)
+        await until(lambda: pod.phase("a") is Phase.LOADING)
+        await pod.supervisor.unload(a)
+        await until(lambda: pod.phase("a") is Phase.CACHED)
+        assert pod.model("a").loads == 0
+        stayer = asyncio.create_task(pod.ask("a"))
+        await until(lambda: pod.phase("a") is Phase.LOADING)
+        await pod.supervisor.unload(a)
+        assert (await stayer).error is None, "who waits is served first"
+
+
+async def test_what_is_to_be_kept_is_loaded_whoever_leaves(tmp_path: Path, tiny: Tiny) -> None:
+    async with running(tmp_path, limits=quick(desert_seconds=0.0)) as pod:
+        pod.apply(tiny_entry("p", tiny(0), loading={"policy": "Pinned"}))
+        leaver = pod.submit("p")
+        await until(lambda: pod.phase("p") is Phase.LOADING)
+        await leaver.aclose()
+        await until(lambda: pod.phase("p") is Phase.READY)
+        assert len(pod.events("engine_started")) == 1
 
 
 async def test_a_reader_that_is_cancelled_frees_its_place(tmp_path: Path, tiny: Tiny) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -49,7 +50,7 @@ def evictions(decision: Decision) -> list[str]:
 
 
 def test_what_fits_is_loaded() -> None:
-    assert at([], [want("a", 60), want("b", 40)]).actions == (Load("a"), Load("b"))
+    assert sorted(loads(at([], [want("a", 60), want("b", 40)]))) == ["a", "b"]
 
 
 def test_an_idle_context_makes_room_and_the_load_waits_until_it_is_gone() -> None:
@@ -85,6 +86,29 @@ def test_victims_go_by_policy_then_priority_then_least_recent_use() -> None:
     assert evictions(at(everyone, [want("x", 60)])) == ["old", "recent"]
     assert evictions(at(everyone, [want("x", 90)])) == ["old", "recent", "important"]
     assert evictions(at(everyone, [want("x", 100)])) == ["old", "recent", "important", "kept"]
+
+
+def test_who_spares_the_least_waiting_for_its_bytes_goes_first() -> None:
+    often = resident("often", 30, last_used=NOW - 90, use_rate=0.1)
+    seldom = resident("seldom", 30, last_used=NOW - 1, use_rate=0.01)
+    assert evictions(at([often, seldom], [want("x", 70)])) == ["seldom"]
+    slow = resident("slow", 30, last_used=NOW - 90, use_rate=0.01, load_seconds=9.0)
+    assert evictions(at([slow, seldom], [want("x", 70)])) == ["seldom"]
+    large = resident("large", 60, last_used=NOW - 1, use_rate=0.1)
+    assert evictions(at([often, large], [want("x", 70)])) == ["large"]
+    important = resident("important", 30, last_used=NOW - 90, use_rate=0.006, priority=10)
+    assert evictions(at([important, seldom], [want("x", 70)])) == ["seldom"]
+    assert evictions(at([replace(important, priority=0), seldom], [want("x", 70)])) == ["important"]
+    kept = resident("kept", 30, kept=True)
+    assert evictions(at([kept, often], [want("x", 70)])) == ["often"]
+
+
+def test_what_serves_many_soon_goes_before_what_serves_one_late() -> None:
+    one, many = want("one", 60, waiters=1), want("many", 60, waiters=9)
+    assert loads(at([], [one, many])) == ["many"]
+    assert loads(at([resident("p", 40, pinned=True)], [want("l", 60), want("s", 30)])) == ["s"]
+    assert loads(at([], [replace(one, since=NOW - 4), replace(many, waiters=10_000)])) == ["one"], "but not for ever"
+    assert loads(at([], [replace(one, priority=31), replace(many, waiters=10_000)])) == ["one"]
 
 
 def test_no_one_is_evicted_in_vain() -> None:

@@ -10,7 +10,18 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from paddock_runtime.scheduler import Budget, Evict, EvictReason, Load, Refuse, Resident, State, Wanted, decide
+from paddock_runtime.scheduler import (
+    Budget,
+    Evict,
+    EvictReason,
+    Load,
+    Popularity,
+    Refuse,
+    Resident,
+    State,
+    Wanted,
+    decide,
+)
 
 # binary fractions: virtual time adds up exactly
 LOAD_SECONDS, DRAIN_SECONDS, LONGEST_REQUEST = 2.0, 0.5, 20.0
@@ -51,6 +62,7 @@ class World:
     now: float = 0.0
     contexts: dict[str, Context] = field(default_factory=dict)
     waiting: dict[str, list[tuple[float, float]]] = field(default_factory=dict)  # (since, duration) by Model
+    popularity: dict[str, Popularity] = field(default_factory=dict)
     refused: set[str] = field(default_factory=set)
     longest_wait: float = 0.0
     loads: list[str] = field(default_factory=list)
@@ -58,6 +70,7 @@ class World:
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
 
     def arrive(self, name: str, duration: float) -> None:
+        self.popularity.setdefault(name, Popularity()).use(self.now)
         self.waiting.setdefault(name, []).append((self.now, duration))
         self.settle()
 
@@ -110,7 +123,8 @@ class World:
             weights_bytes=context.kind.weights_bytes, state=context.state, busy=context.busy,
             waiting=len(self.waiting.get(name, [])), last_used=context.last_used, loaded_at=context.loaded_at,
             min_residency=context.kind.min_residency, idle_timeout=context.kind.idle_timeout,
-            priority=context.kind.priority, pinned=context.kind.pinned) for name, context in self.contexts.items()]
+            priority=context.kind.priority, pinned=context.kind.pinned, load_seconds=LOAD_SECONDS,
+            use_rate=self.popularity[name].rate(self.now)) for name, context in self.contexts.items()]
 
     def _wants(self) -> list[Wanted]:
         return [Wanted(
@@ -238,3 +252,28 @@ def test_alternating_requests_are_grouped() -> None:
     world.run_until(world.now + 30)
     assert not any(world.waiting.values())
     assert len(world.loads) <= 20, f"{len(world.loads)} loads for 400 requests"
+
+
+def test_a_favourite_stays_while_many_are_asked_for_once() -> None:
+    """Room for two. Least recent use would drop the favourite each time that two others came between."""
+    world = World({kind.name: kind for kind in [plain("favourite", 50), *(plain(f"once{n}", 50) for n in range(30))]})
+    for step in range(30):
+        world.arrive("favourite", 0.5)
+        world.run_until(world.now + 5)
+        world.arrive("favourite", 0.5)
+        world.run_until(world.now + 25)
+        world.arrive(f"once{step}", 0.5)
+        world.run_until(world.now + 20)
+    assert world.loads.count("favourite") == 1
+    assert len(world.loads) == 31
+
+
+def test_popularity_fades_fast_at_first_and_then_slowly() -> None:
+    once, often = Popularity(), Popularity()
+    once.use(0.0)
+    for minute in range(60):
+        often.use(60.0 * minute - 3600.0)
+    assert once.rate(0.0) > often.rate(60.0), "what goes on now counts more than an hour ago"
+    assert often.rate(600.0) > 10 * once.rate(600.0)
+    assert once.rate(10.0) > once.rate(20.0) > 0
+    assert once.rate(1e9) == 0.0

@@ -46,7 +46,7 @@ class LlamaCpp:
             charge=Charge(weights_bytes=found.weights_bytes + found.process_bytes,
                           context_bytes=found.context_bytes + adapters),
             architecture=facts.architecture, parameters=facts.parameters, quantization=facts.quantization,
-            context_length=facts.context_length)
+            context_length=facts.context_length, cache_bytes=found.cache_bytes, compute_bytes=found.compute_bytes)
 
     def weights_key(self, files: Files, revision: Revision) -> str:
         known = revision.resolution.model_copy(update={"sha256": files.digest})

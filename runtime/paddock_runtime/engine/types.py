@@ -22,13 +22,16 @@ class Charge:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Examined:
-    """What a file's header says: what a load will take, and what the model is. `context_length`: trained for."""
+    """What a file's header says: what a load will take, and what the model is. `context_length`: trained for.
+    `cache_bytes` and `compute_bytes` are the parts of the charge for a context that are its cache and its buffers."""
 
     charge: Charge
     architecture: str
     parameters: int
     quantization: str | None = None
     context_length: int | None = None
+    cache_bytes: int = 0
+    compute_bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -52,7 +52,7 @@ class Core:
         self.health = Health()
         self.spares = Spares(registry.types, limits=limits, clock=clock)
         self.pool = EnginePool(self, bus, limits=limits, clock=clock, verify=store.verify, spares=self.spares,
-                               prompts=prompts)
+                               prompts=prompts, cores=cores)
         self.relieving = Relieving(self, limits.pressure)
         self.prompts = prompts
         self._warmups = WarmUps(self)
@@ -206,6 +206,10 @@ class Core:
             self.dispatcher.admit(unit)
         self.want(model)
 
+    def unqueued(self, model: Model) -> None:
+        if not model.queue:
+            self.poke()
+
     def refused(self, model: Model, error: PaddockError) -> None:
         self.bus.publish(EventType.REQUEST_REFUSED, model=str(model.id), code=error.code.value)
 
@@ -271,6 +275,7 @@ class Core:
             for target in self._targets(model, unit):
                 target.loaded()
             model.loads += 1
+            model.given_up = 0
             self.settle(model)
         self.dispatcher.admit(unit)
         self._warmups.tend(unit)

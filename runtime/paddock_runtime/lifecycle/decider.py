@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from paddock_runtime.lifecycle.deserted import deserted_until
 from paddock_runtime.lifecycle.ends import no_fit_error, no_room_error
 from paddock_runtime.lifecycle.models import Model
 from paddock_runtime.lifecycle.plan import resident, wanted, wanted_since
@@ -28,7 +29,7 @@ class Decider:
         limits = core.limits
         self._core = core
         self._budget = Budget(
-            memory_bytes=core.memory_bytes, concurrent_loads=limits.concurrent_loads,
+            memory_bytes=core.memory_bytes, concurrent_loads=limits.loads_at_once(core.cores),
             service_seconds=limits.service_seconds, points_per_second=limits.points_per_second,
             max_wait_seconds=limits.max_wait_seconds)
         self._restless: set[Model] = set()  # who may want a load
@@ -66,10 +67,11 @@ class Decider:
     def _decide_now(self) -> None:
         core, now = self._core, self._core.clock.monotonic()
         self._drop_orphans()
+        give_up_at = self._give_up_deserted(now)
         retry_at = self._fetch_for_restless(now)
         wants = wanted(self._restless, core.learned, budget=core.memory_bytes, now=now)
         wants += core.foresight.wants({want.key for want in wants}, now)
-        residents = [resident(unit, core.registry) for unit in core.pool.units.values()]
+        residents = [resident(unit, core.registry, now) for unit in core.pool.units.values()]
         order = core.relieving.take_order()
         budget = replace(self._budget, free_bytes=order, guess_bytes=core.foresight.budget_bytes)
         decision = decide(budget, residents, [] if core.relieving.holds else wants, now)
@@ -80,7 +82,7 @@ class Decider:
         self._refuse_hopeless(decision.room_at)
         self._refuse_pressed(ordered=order > 0, actions=decision.actions)
         core.tend_spares()
-        self._set_alarm(now, decision.wake_at, retry_at)
+        self._set_alarm(now, decision.wake_at, retry_at, give_up_at)
 
     def _drop_orphans(self) -> None:
         """Loads that nobody would use any more are given up, unless their weights are, or may be, about to be used."""
@@ -91,6 +93,20 @@ class Decider:
         for unit in [unit for unit in self._core.pool.units.values() if unit.state is UnitState.LOADING]:
             if unit.engine.key not in weights and all(model.removed for model in self._core.users(unit)):
                 self._core.evict(unit, "unwanted")
+
+    def _give_up_deserted(self, now: float) -> float | None:
+        """Ends loads that nobody has waited for in a while. Returns when the next one is due."""
+        due: list[float] = []
+        for unit in list(self._core.pool.units.values()):
+            users = self._core.users(unit)
+            until = deserted_until(unit, users, grace=self._core.limits.desert_seconds, now=now)
+            if until is not None and until <= now:
+                for model in users:
+                    model.given_up += 1
+                self._core.evict(unit, "deserted")
+            elif until is not None:
+                due.append(until)
+        return min(due, default=None)
 
     def _fetch_for_restless(self, now: float) -> float | None:
         """Starts the fetches that loads wait for. Returns when the next blocked attempt is due."""

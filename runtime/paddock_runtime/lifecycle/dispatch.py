@@ -34,6 +34,10 @@ class Desk(Protocol):
         """A request waits that no ready context can take."""
         ...
 
+    def unqueued(self, model: Model) -> None:
+        """A request left the queue without having run."""
+        ...
+
     def refused(self, model: Model, error: PaddockError) -> None:
         """A request ended before it ran."""
         ...
@@ -79,6 +83,7 @@ class Dispatcher:
                 Code.QUEUE_FULL, f"{len(model.queue)} requests already wait for {model.id}: try again later",
                 retry_after=self._limits.hold_retry_after))
             return run
+        model.popularity.use(now)
         run.suspect = strikes > 0
         model.queue.append(run)
         self._desk.asked(run)
@@ -221,6 +226,7 @@ class Dispatcher:
         if run in run.model.queue:
             run.model.queue.remove(run)
             self._notice_quiet()
+            self._desk.unqueued(run.model)
         if error is not None:
             self._desk.refused(run.model, error)
 

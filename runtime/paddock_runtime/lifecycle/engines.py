@@ -75,11 +75,12 @@ class EnginePool:
     """All engines by weights key, all units by context key."""
 
     def __init__(self, owner: Owner, bus: Bus, *, limits: Limits, clock: Clock,
-                 verify: Callable[[Artifact], None], spares: Spares, prompts: PromptCaches | None = None) -> None:
+                 verify: Callable[[Artifact], None], spares: Spares, prompts: PromptCaches | None = None,
+                 cores: int = 1) -> None:
         self._prompts = prompts
         self._owner, self._bus, self._limits, self._clock, self._verify = owner, bus, limits, clock, verify
         self._spares = spares
-        self._ahead = ReadAhead(at_once=limits.concurrent_loads, most_bytes=limits.read_ahead_bytes)
+        self._ahead = ReadAhead(at_once=limits.loads_at_once(cores), most_bytes=limits.read_ahead_bytes)
         self.engines: dict[str, Engine] = {}
         self.units: dict[str, Unit] = {}
         self._closing: set[asyncio.Task[int]] = set()
@@ -91,7 +92,7 @@ class EnginePool:
         now = self._clock.monotonic()
         engine = self.engines.get(prepared.weights) or self._engine(target, weights_bytes, threads)
         unit = Unit(key=prepared.context, engine=engine, target=target, number=next(engine.numbers),
-                    context_bytes=prepared.charge.context_bytes, since=now)
+                    context_bytes=prepared.charge.context_bytes, since=now, asked_at=now)
         engine.units[unit.key] = self.units[unit.key] = unit
         if engine.stage is EngineStage.READY:
             self._open_context(unit)
@@ -337,6 +338,7 @@ class EnginePool:
             if unit.state is UnitState.LOADING:
                 unit.state = UnitState.READY
                 unit.loaded_at = unit.last_used = self._clock.monotonic()
+                unit.load_seconds = unit.loaded_at - unit.asked_at
                 self._owner.unit_ready(unit)
             return
         if isinstance(report, ContextFailed):

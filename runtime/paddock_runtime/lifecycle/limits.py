@@ -28,12 +28,13 @@ class Limits:
     retry_hold: float = 30.0  # a request that a crash sent back may wait so long for the reload, if its deadline allows
 
     # loading
-    concurrent_loads: int = 2
+    concurrent_loads: int | None = None  # None: by the cores, see `loads_at_once`
     concurrent_fetches: int = 2  # in the background; what somebody waits for comes on top
     service_seconds: float = 5.0  # one turn of a busy Model against one that waits
     points_per_second: float = 10.0  # priority that a waiting load gains
     max_wait_seconds: float = 30.0  # after that it goes before all younger ones
     start_timeout: float = 30.0  # from exec to the child's first word
+    desert_seconds: float = 10.0  # a load goes on so long when nobody waits for it any more
     load_timeout: float = 900.0  # for all of a load
     load_stall: float = 120.0  # without any sign of life from a loading child
     open_timeout: float = 120.0  # for one context
@@ -84,3 +85,8 @@ class Limits:
     # after a restart
     return_seconds: float = 300.0  # what was loaded before, and finds room in this time, comes back by itself
     return_patience: float = 5.0  # so long it waits for the files of what is more valuable to be looked at
+
+    def loads_at_once(self, cores: int) -> int:
+        """Two, so that a small one need not wait for a large one; on larger machines one for four cores, as a load
+        keeps some busy with repacking weights; at most four, for more streams only share the disk."""
+        return self.concurrent_loads or min(4, max(2, cores // 4))

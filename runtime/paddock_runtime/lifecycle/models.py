@@ -17,6 +17,7 @@ from paddock_api.state import Phase
 from paddock_runtime.engine.types import EngineType
 from paddock_runtime.lifecycle.returning import Return
 from paddock_runtime.lifecycle.targets import ANYWHERE, Target
+from paddock_runtime.scheduler import Popularity
 
 if TYPE_CHECKING:
     from paddock_runtime.lifecycle.runs import Run
@@ -27,8 +28,8 @@ class Model:
     """`desired` is what the configuration asks for, `fallback` what was good before, `active` what is in memory.
 
     `asked`: a load was asked for without a request, since then. `asleep`: it was unloaded on request, and not even an
-    assignment loads it before somebody asks. `returning`: it was in memory before a restart. Times are monotonic
-    seconds.
+    assignment loads it before somebody asks. `returning`: it was in memory before a restart. `given_up`: how often in a
+    row its load was, for nobody waited any more. Times are monotonic seconds.
     """
 
     id: ModelId
@@ -54,6 +55,8 @@ class Model:
     loads: int = 0
     last_used: float | None = None
     last_tenant: str = ""  # who asked last
+    given_up: int = 0
+    popularity: Popularity = field(default_factory=Popularity)
     share: int | None = None  # bytes of measured memory that are its own, or its part of what it shares
 
     @property

@@ -15,8 +15,9 @@ from paddock_runtime.scheduler import Resident, State, Wanted
 _STATES = {UnitState.LOADING: State.LOADING, UnitState.READY: State.READY, UnitState.LEAVING: State.DRAINING}
 
 
-def resident(unit: Unit, registry: Registry) -> Resident:
-    """A unit with the wishes of all Models that use it: the most patient, the most important."""
+def resident(unit: Unit, registry: Registry, now: float = 0.0) -> Resident:
+    """A unit with the wishes of all Models that use it: the most patient, the most important. `now` is for how often
+    they were asked for lately."""
     users = [model for model in registry.users(unit.key) if not model.removed]
     serving = [model for model in users if model.active is not None and model.active.context == unit.key]
     targets = [target for model in users for target in model.targets() if target.context == unit.key]
@@ -38,7 +39,8 @@ def resident(unit: Unit, registry: Registry) -> Resident:
         kept=kept, guessed=guess.certainty if guess else None,
         superseded=bool(serving) and all(
             superseded(model) and model.candidate.prepared and not model.verifying for model in serving),
-        unwanted=unit.dismissed or not needed)
+        unwanted=unit.dismissed or not needed,
+        use_rate=sum(model.popularity.rate(now) for model in users), load_seconds=unit.load_seconds)
 
 
 def superseded(model: Model) -> bool:

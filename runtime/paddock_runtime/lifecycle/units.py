@@ -49,7 +49,8 @@ class Receiver(Protocol):
 class Unit:
     """A context. `target` is the revision it was opened for; others with an equal context key share it.
 
-    `closed`: its turn is over. `dismissed`: it was told to leave once nothing runs in it.
+    `closed`: its turn is over. `dismissed`: it was told to leave once nothing runs in it. `deserted_at`: since when
+    nobody has use for its load. `load_seconds`: what that took, from the decision until it was ready.
     """
 
     key: str
@@ -61,8 +62,11 @@ class Unit:
     state: UnitState = UnitState.LOADING
     opened: ContextOpened | None = None
     progress: float | None = None
+    asked_at: float = 0.0
     loaded_at: float = 0.0
+    load_seconds: float = 1.0
     last_used: float = 0.0
+    deserted_at: float | None = None
     running: set[Receiver] = field(default_factory=set)
     closed: bool = False
     dismissed: bool = False

@@ -50,10 +50,13 @@ def _is_live(want: Wanted, now: float) -> bool:
 
 
 def _place(budget: Budget, want: Wanted, now: float) -> tuple[bool, float, bool, float, float, str]:
-    """The place in line: asked before spare before guesses, overdue by age, then by priority that grows."""
+    """The place in line: asked before spare before guesses, overdue by age, then by priority that grows with waiting.
+    What serves many soon goes before what serves one late: it holds up the others for less."""
     waited = now - want.since
     overdue = waited >= budget.max_wait_seconds
-    aged = 0.0 if overdue else want.priority + waited * budget.points_per_second
+    share = max(1, want.context_bytes + want.weights_bytes) / budget.memory_bytes
+    crowd = min(budget.crowd_points, want.waiters / share)
+    aged = 0.0 if overdue else want.priority + waited * budget.points_per_second + crowd
     doubt = -1.0 if want.guessed is None else 1.0 - want.guessed
     return want.spare, doubt, not overdue, -aged, want.since, want.key
 
@@ -70,7 +73,10 @@ class _Plan:
         self._residents = {resident.key: resident for resident in residents}
         self._now = Room(residents)
         self._staying = {r.key: r for r in residents if r.state is not State.DRAINING}
-        self._then = Room(self._staying.values())
+        self._then = self._now.copy()
+        for resident in residents:
+            if resident.state is State.DRAINING:
+                self._then.remove(resident)
         self._most = min(budget.memory_bytes, self._then.used - max(0, budget.free_bytes))
         self._leaving = {r.weights for r in residents} - {r.weights for r in self._staying.values()}
         self._pinned = Room(r for r in residents if r.pinned)
@@ -194,14 +200,17 @@ class _Plan:
         """All that may ever leave, the first to go first."""
         return sorted((r for r in self._staying.values() if not r.pinned), key=lambda r: self._worth(r, want))
 
-    def _worth(self, resident: Resident, want: Wanted | None) -> tuple[float, bool, float, bool, int, float, str]:
-        """The order of leaving: guesses; those that can go at once by policy, priority and least recent use; then those
-        that can go soonest. Only what does not change while a want waits may order these, or turns would flip."""
+    def _worth(self, resident: Resident, want: Wanted | None,
+               ) -> tuple[float, bool, float, bool, float, int, float, str]:
+        """The order of leaving: guesses; those that can go at once by policy, value, priority and least recent use;
+        then those that can go soonest. Only what does not change while a want waits may order these, or turns would
+        flip."""
         sure = 2.0 if resident.guessed is None or resident.has_work else resident.guessed
         if self._may_go(resident, want):
-            return sure, False, 0.0, resident.kept, resident.priority, resident.last_used, resident.key
+            return (sure, False, 0.0, resident.kept, resident.value, resident.priority, resident.last_used,
+                    resident.key)
         leaves_at = self._leaves_at(resident, want)
-        return sure, True, leaves_at, resident.kept, resident.priority, resident.loaded_at, resident.key
+        return sure, True, leaves_at, resident.kept, 0.0, resident.priority, resident.loaded_at, resident.key
 
     def _may_go(self, resident: Resident, want: Wanted | None) -> bool:
         """Nothing runs in it, and its time is over."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 
 from paddock_runtime.scheduler.types import Resident, Wanted
@@ -13,26 +12,33 @@ class Room:
 
     def __init__(self, residents: Iterable[Resident] = ()) -> None:
         self.used = 0
-        self._contexts: Counter[str] = Counter()
+        self._contexts: dict[str, int] = {}
         self._weights: dict[str, int] = {}
         for resident in residents:
             self.add(resident)
 
+    def copy(self) -> Room:
+        room = Room()
+        room.used, room._contexts, room._weights = self.used, self._contexts.copy(), self._weights.copy()
+        return room
+
     def add(self, unit: Resident | Wanted) -> None:
-        self.used += unit.context_bytes
-        paid = self._weights.get(unit.weights, 0) if self._contexts[unit.weights] else 0
+        weights = unit.weights
+        paid = self._weights.get(weights, 0)
         # two contexts of one engine may be told different sizes: the larger counts
-        self._weights[unit.weights] = max(paid, unit.weights_bytes)
-        self.used += self._weights[unit.weights] - paid
-        self._contexts[unit.weights] += 1
+        due = max(paid, unit.weights_bytes)
+        self._weights[weights] = due
+        self.used += unit.context_bytes + due - paid
+        self._contexts[weights] = self._contexts.get(weights, 0) + 1
 
     def remove(self, unit: Resident | Wanted) -> None:
         self.used -= unit.context_bytes
         self._contexts[unit.weights] -= 1
         if self._contexts[unit.weights] == 0:
+            del self._contexts[unit.weights]
             self.used -= self._weights.pop(unit.weights)
 
     def used_with(self, want: Wanted) -> int:
         """Bytes used if `want` were added."""
-        paid = self._weights.get(want.weights, 0) if self._contexts[want.weights] else 0
+        paid = self._weights.get(want.weights, 0)
         return self.used + want.context_bytes + max(0, want.weights_bytes - paid)

@@ -6,8 +6,11 @@ that name the same `weights` live in one child and pay for them once.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+POINTS_TO_DOUBLE = 10.0
 
 
 class State(StrEnum):
@@ -22,6 +25,7 @@ class Budget:
     A waiting load gains `points_per_second` of priority; after `max_wait_seconds` it goes before all younger ones.
     `free_bytes`: idle contexts are to free so much although the budget has room.
     What is loaded on guesses takes at most `guess_bytes` of the memory.
+    Each that waits for it adds one point, divided by the share of all memory that it takes: at most `crowd_points`.
     """
 
     memory_bytes: int
@@ -31,6 +35,7 @@ class Budget:
     max_wait_seconds: float = 30.0
     free_bytes: int = 0
     guess_bytes: int = 0
+    crowd_points: float = 30.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +43,8 @@ class Resident:
     """A context in memory, or on its way in or out. `waiting` counts requests held for it though it is ready.
 
     `kept`: loaded without being asked, so it has no idle time-out and goes after the others.
-    `superseded`: a newer revision is to take its place. `unwanted`: no Model refers to it any more.
+    `superseded`: a newer revision is to take its place. `unwanted`: no Model refers to it any more. `use_rate`: uses a
+    second to be expected; `load_seconds`: what the next of them would wait if it left.
     `guessed`: loaded on a guess of this certainty (0…1) and not used yet: it goes before all others, the least certain
     first, even while it loads.
     """
@@ -60,6 +66,8 @@ class Resident:
     superseded: bool = False
     unwanted: bool = False
     guessed: float | None = None
+    use_rate: float = 0.0
+    load_seconds: float = 1.0
 
     @property
     def has_work(self) -> bool:
@@ -68,6 +76,13 @@ class Resident:
     @property
     def young_until(self) -> float:
         return self.loaded_at + self.min_residency
+
+    @property
+    def value(self) -> float:
+        """What a byte of it earns: the waiting that it is expected to spare, doubled by every `POINTS_TO_DOUBLE` of
+        priority. The square of a wait counts: one of a minute is worse than ten of six seconds."""
+        spared = self.use_rate * self.load_seconds ** 2 / max(1, self.context_bytes + self.weights_bytes)
+        return spared * math.exp2(self.priority / POINTS_TO_DOUBLE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -193,6 +193,11 @@ async def test_adapters_stay_each_model_s_own_in_one_child(tmp_path: Path, tiny:
         shares = {name: pod.model(name).share_bytes or 0 for name in names}
         assert sum(shares.values()) == pod.engines[0].measured_bytes
         assert shares["plain"] > shares["tuned"], "it has a context for itself"
+        await pod.supervisor.unload(ModelId("default", "tuned"))
+        await until(lambda: pod.phase("tuned") is Phase.CACHED)
+        assert pod.phase("plain") is Phase.READY, "its weights stay"
+        assert (await pod.ask("also", tokens=16)).text == tuned.text, "an adapter that was freed is loaded again"
+        assert [event.data["reason"] for event in pod.events("engine_ended")] == []
 
 
 @pytest.mark.parametrize("shared", [False, True])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +24,7 @@ from paddock_cli.__main__ import main
 from paddock_runtime.engine.protocol import Usage
 from paddock_runtime.jobs import Accepted, Text
 from paddock_runtime.lifecycle import Limits
-from tests.lifecycle_kit import PATIENCE, Answer, Pod, first_text, quick, running, tiny_entry, total_pss, until
+from tests.lifecycle_kit import PATIENCE, Answer, Pod, collect, first_text, quick, running, tiny_entry, total_pss, until
 from tests.models.random_weights import EMBEDDING, HEAD, HEADS
 from tests.pod_kit import PodThread, eventually, write_model
 
@@ -131,6 +133,20 @@ async def test_a_request_that_was_cancelled_pays_for_what_it_got(tmp_path: Path,
         assert usage.total.prompt_tokens > 0
         assert 0 < usage.total.completion_tokens < 400
         assert_adds_up(usage)
+
+
+async def test_a_crash_costs_no_line_of_the_bill(tmp_path: Path, tiny: Tiny) -> None:
+    async with running(tmp_path) as pod:
+        pod.apply(tiny_entry("one", tiny(0)))
+        stream = pod.submit("one", tokens=400)
+        await first_text(stream)
+        os.kill(pod.pids[0], signal.SIGKILL)
+        assert (await collect(stream)).code == "engine_crashed"
+        assert (await pod.ask("one", tenant="other", tokens=3)).complete
+        usage = await pod.supervisor.usage()
+        assert_adds_up(usage)
+        assert usage.total.requests == 2
+        assert [entry.completion_tokens > 0 for entry in usage.entries if entry.tenant in ("t", "other")] == [True] * 2
 
 
 async def test_three_models_on_one_file_are_one_child_one_context_and_one_copy(tmp_path: Path, tiny: Tiny) -> None:

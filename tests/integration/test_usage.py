@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +24,7 @@ from paddock_cli.__main__ import main
 from paddock_runtime.engine.protocol import Usage
 from paddock_runtime.jobs import Accepted, Text
 from paddock_runtime.lifecycle import Limits
-from tests.lifecycle_kit import PATIENCE, Answer, Pod, first_text, quick, running, tiny_entry, total_pss, until
+from tests.lifecycle_kit import PATIENCE, Answer, Pod, collect, first_text, quick, running, tiny_entry, total_pss, until
 from tests.models.random_weights import EMBEDDING, HEAD, HEADS
 from tests.pod_kit import PodThread, eventually, write_model
 
@@ -133,6 +135,20 @@ async def test_a_request_that_was_cancelled_pays_for_what_it_got(tmp_path: Path,
         assert_adds_up(usage)
 
 
+async def test_a_crash_costs_no_line_of_the_bill(tmp_path: Path, tiny: Tiny) -> None:
+    async with running(tmp_path) as pod:
+        pod.apply(tiny_entry("one", tiny(0)))
+        stream = pod.submit("one", tokens=400)
+        await first_text(stream)
+        os.kill(pod.pids[0], signal.SIGKILL)
+        assert (await collect(stream)).code == "engine_crashed"
+        assert (await pod.ask("one", tenant="other", tokens=3)).complete
+        usage = await pod.supervisor.usage()
+        assert_adds_up(usage)
+        assert usage.total.requests == 2
+        assert [entry.completion_tokens > 0 for entry in usage.entries if entry.tenant in ("t", "other")] == [True] * 2
+
+
 async def test_three_models_on_one_file_are_one_child_one_context_and_one_copy(tmp_path: Path, tiny: Tiny) -> None:
     async with running(tmp_path, limits=CLOSELY) as pod:
         pod.apply(
@@ -193,6 +209,11 @@ async def test_adapters_stay_each_model_s_own_in_one_child(tmp_path: Path, tiny:
         shares = {name: pod.model(name).share_bytes or 0 for name in names}
         assert sum(shares.values()) == pod.engines[0].measured_bytes
         assert shares["plain"] > shares["tuned"], "it has a context for itself"
+        await pod.supervisor.unload(ModelId("default", "tuned"))
+        await until(lambda: pod.phase("tuned") is Phase.CACHED)
+        assert pod.phase("plain") is Phase.READY, "its weights stay"
+        assert (await pod.ask("also", tokens=16)).text == tuned.text, "an adapter that was freed is loaded again"
+        assert [event.data["reason"] for event in pod.events("engine_ended")] == []
 
 
 @pytest.mark.parametrize("shared", [False, True])

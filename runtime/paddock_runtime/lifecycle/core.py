@@ -196,6 +196,7 @@ class Core:
 
     def demanded(self, model: Model) -> None:
         model.asleep = False
+        self.foresight.wanted(model)
         unit, failure, now = self.ready_unit(model), model.candidate.failure, self.clock.monotonic()
         if unit is None and failure is not None and failure.blocks(now) and not failure.holds:
             self.dispatcher.refuse_waiting(model, lambda: failure.error(now))

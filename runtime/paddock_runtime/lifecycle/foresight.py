@@ -61,17 +61,24 @@ class Foresight:
             if unit.guess is not None:  # its time is over
                 unit.guess = replace(unit.guess, until=unit.guess.made)
 
-    def asked(self, run: Run) -> None:
-        """A request came: it may be what was guessed, and lead to new guesses."""
-        model = run.model
+    def stop(self) -> None:
+        """No more guesses: the pod is about to end."""
+        self._percent = 0
+
+    def wanted(self, model: Model) -> None:
+        """Somebody wants it: it may be what was guessed, and then it is loaded like any other."""
         for target in model.targets():
             unit = self._core.pool.units.get(target.context or "")
             if unit is not None and unit.guess is not None:
                 unit.guess = None
                 self.record.hits += 1
+
+    def asked(self, run: Run) -> None:
+        """A request came; it may lead to new guesses."""
+        self.wanted(run.model)
         if self.on:
             self.news = True
-            if self.predictor.asked(str(model.id), run.job.tenant, self._core.clock.wall()):
+            if self.predictor.asked(str(run.model.id), run.job.tenant, self._core.clock.wall()):
                 self._core.poke()
 
     def wants(self, taken: Collection[str], now: float) -> list[Wanted]:

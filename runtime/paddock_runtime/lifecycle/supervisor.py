@@ -99,6 +99,7 @@ class Supervisor:
         """Says that the pod is about to end. It still takes work, until `drain`."""
         if not self._leaving:
             self._leaving = True
+            self._core.foresight.stop()
             self._core.bus.publish(EventType.DRAINING)
 
     async def drain(self, seconds: float) -> None:

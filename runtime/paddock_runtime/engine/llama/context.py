@@ -88,7 +88,12 @@ class Context:
         self._sliding = weights.memory_class == "sliding"
         self.windowed = self._sliding and not options.sliding_window_full  # what lies behind the window goes
         self._make_batch()
-        self._set_adapters(options.adapters)
+        self._adapters: list[Any] = []
+        try:
+            self._set_adapters(options.adapters)
+        except ContextError:
+            self.close()
+            raise
 
     def _parameters(self, options: ContextOptions, threads: int) -> Any:
         shape = self.shape
@@ -131,21 +136,23 @@ class Context:
     def _set_adapters(self, adapters: dict[str, float]) -> None:
         if not adapters:
             return
-        handles = []
         for path in adapters:
             handle = lib.llama_adapter_lora_init(self.weights.model, path.encode())
             if not handle:
                 raise ContextError("context_failed", native.log.last(f"the adapter {path} could not be loaded"))
-            handles.append(handle)
-        pointers = (ctypes.c_void_p * len(handles))(*handles)
-        scales = (ctypes.c_float * len(handles))(*adapters.values())
-        if lib.llama_set_adapters_lora(self.handle, pointers, len(handles), scales) != 0:
+            self._adapters.append(handle)
+        count = len(self._adapters)
+        pointers = (lib.llama_adapter_lora_p_ctypes * count)(*self._adapters)
+        scales = (ctypes.c_float * count)(*adapters.values())
+        if lib.llama_set_adapters_lora(self.handle, pointers, count, scales) != 0:
             raise ContextError("context_failed", native.log.last("the adapters could not be set"))
 
     def close(self) -> None:
         if self.handle:
             lib.llama_free(self.handle)
             self.handle = None
+            for adapter in self._adapters:  # they would stay as long as the weights
+                lib.llama_adapter_lora_free(adapter)
 
     def set_threads(self, count: int) -> None:
         lib.llama_set_n_threads(self.handle, count, count)

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -46,6 +45,14 @@ def accept(record: Record, each: Revision, moment: float = 1.0) -> None:
     record.write(None, lambda database: tables.accept(database, GEMMA, each, moment))
 
 
+def prove(record: Record, each: Revision) -> None:
+    record.write(None, lambda database: tables.mark_proven(database, GEMMA, each.id, 1.0))
+
+
+def operate(record: Record, number: int) -> None:
+    record.write(None, lambda database: tables.operation(database, GEMMA, number, Done.LOAD, None, {"n": number}))
+
+
 async def numbers(record: Record, desired: Revision) -> list[tuple[int, str, str]]:
     found = await record.read(lambda database: tables.history(database, GEMMA, desired.id))
     return [(each.number, each.cause, each.text) for each in found.revisions]
@@ -80,7 +87,7 @@ async def test_a_bad_mark_is_kept_and_taken_away(tmp_path: Path) -> None:
     with opened(tmp_path) as record:
         for each in (one, two):
             accept(record, each)
-            record.write(None, partial(tables.mark_proven, model=GEMMA, revision=each.id, moment=1.0))
+            prove(record, each)
         record.write(None, lambda database: tables.mark_bad(database, GEMMA, two.id, "load_failed: no"))
         marks = await record.read(tables.marks)
         assert marks.bad == {(GEMMA, two.id): "load_failed: no"}
@@ -92,8 +99,7 @@ async def test_a_bad_mark_is_kept_and_taken_away(tmp_path: Path) -> None:
 async def test_operations_and_first_requests_are_bounded_and_hours_add_up(tmp_path: Path) -> None:
     with opened(tmp_path) as record:
         for number in range(tables.OPERATIONS + 50):
-            record.write(None, partial(tables.operation, model=GEMMA, moment=number, what=Done.LOAD, revision=None,
-                                       detail={"n": number}))
+            operate(record, number)
         record.write(None, lambda database: tables.operation(database, "default/other", 1, Done.PIN, None, {}))
         found = await record.read(lambda database: tables.history(database, GEMMA, None))
         assert [each.detail["n"] for each in found.operations] == list(range(50, tables.OPERATIONS + 50))

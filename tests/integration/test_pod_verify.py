@@ -37,7 +37,7 @@ def test_a_template_that_spoils_the_answers_never_serves(tmp_path: Path) -> None
         answer = ask(pod)
         assert answer.status_code == 200, answer.text
         good = answer.json()["system_fingerprint"]
-        seen = []
+        seen: list[str] = []
         for template, words in (
             ("Nothing of it.", 'expected "the capital" in the answer, got "'),
             ("{{ messages[0].content.nothing.at_all }}", "its chat could not be rendered"),

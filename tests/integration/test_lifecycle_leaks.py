@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from paddock_api.state import Phase
 from paddock_runtime.system.memory import pss_bytes
 from tests.lifecycle_kit import MIB, Pod, alive, children, descriptors, quick, running, tiny_entry, until
 
@@ -64,7 +65,8 @@ async def test_context_loads(tmp_path: Path, tiny: Tiny, times: int) -> None:
     """A second context in a child whose first stays: opened, used and closed, again and again."""
     small = {"contextLength": 256, "cacheTokens": 256, "parallel": 1}
     async with running(tmp_path, limits=quick(tick=0.05)) as pod:
-        pod.apply(tiny_entry("stays", tiny(0)), tiny_entry("comes", tiny(0), engine=small))
+        pod.apply(tiny_entry("stays", tiny(0), loading={"idleTimeout": "12h"}),
+                  tiny_entry("comes", tiny(0), engine=small))
         assert (await pod.ask("stays", tokens=1)).complete
         child = pod.pids[0]
         comes = next(each for each in pod.supervisor._registry.models if each.name == "comes")
@@ -72,7 +74,7 @@ async def test_context_loads(tmp_path: Path, tiny: Tiny, times: int) -> None:
         async def once(number: int) -> None:
             assert (await pod.ask("comes", tokens=1)).complete
             await pod.supervisor.unload(comes)
-            await until(lambda: len(pod.supervisor._core.pool.units) == 1)
+            await until(lambda: pod.phase("comes") is Phase.CACHED)
 
         bytes_, files = await repeated(times, once, lambda: child)
         assert pod.pids == [child]

@@ -182,7 +182,7 @@ class EnginePool:
         spare = self._spares.take(engine.engine_type)
         if spare is None or spare.hello is None or spare.client.process is None:
             return False
-        process, started_by_us = spare.client.process, engine.client
+        process, unused = spare.client.process, engine.client
         engine.client, engine.started_at = spare.client, self._clock.monotonic()
         engine.client.listen(lambda report: self._report(engine, report))
         self._bus.publish(EventType.ENGINE_STARTED, engine=engine.key, pid=process.pid)
@@ -193,7 +193,7 @@ class EnginePool:
             return True
         self._bus.publish(EventType.ENGINE_ENDED, engine=engine.key, pid=process.pid, code=code, reason="spare",
                           requests=0, message=None, stderr=[])
-        engine.client, engine.stage = started_by_us, EngineStage.STARTING
+        engine.client, engine.stage = unused, EngineStage.STARTING
         return False
 
     def _end_if_asked(self, engine: Engine) -> None:

@@ -18,10 +18,12 @@ _MOST_DOUBLINGS = 6
 def deserted_until(unit: Unit, users: Collection[Model], *, grace: float, now: float) -> float | None:
     """The moment at which the load of `unit` is to be given up; None while somebody has use for it.
 
-    Keeps in `unit` since when nobody has. An engine that loads for others too is left alone. What Models that were
-    removed leave behind is not judged here: its weights may be on their way to others."""
+    Keeps in `unit` since when nobody has. An engine that loads for others too is left alone, and so is what nobody asked
+    for: a guess, and what comes back after a restart. What Models that were removed leave behind is not judged here:
+    its weights may be on their way to others."""
     users = [model for model in users if not model.removed]
-    if unit.state is not UnitState.LOADING or not users or any(_wants(model, unit) for model in users):
+    loading = unit.state is UnitState.LOADING
+    if not loading or not users or unit.guess is not None or any(_wants(model, unit) for model in users):
         unit.deserted_at = None
         return None
     if unit.deserted_at is None:
@@ -35,5 +37,5 @@ def deserted_until(unit: Unit, users: Collection[Model], *, grace: float, now: f
 
 
 def _wants(model: Model, unit: Unit) -> bool:
-    asked = wanted_since(model) is not None or (model.assigned and not model.asleep)
+    asked = wanted_since(model) is not None or (model.assigned and not model.asleep) or model.returning is not None
     return asked and model.candidate.context == unit.key

@@ -15,8 +15,10 @@ from paddock_runtime.engine.types import Charge, Files
 from paddock_runtime.lifecycle.deserted import deserted_until
 from paddock_runtime.lifecycle.limits import Limits
 from paddock_runtime.lifecycle.models import Model
+from paddock_runtime.lifecycle.returning import Return
 from paddock_runtime.lifecycle.targets import Prepared, Target
 from paddock_runtime.lifecycle.units import Engine, Unit, UnitState
+from paddock_runtime.predict.types import Guess
 from paddock_runtime.system.clock import Clock
 
 GRACE = 10.0
@@ -49,6 +51,17 @@ def test_it_goes_on_for_a_while_and_that_begins_anew_with_each_who_comes() -> No
     assert due(unit, model, now=106.0) is None
     model.asked = None
     assert due(unit, model, now=107.0) == 117.0
+
+
+def test_what_nobody_asked_for_is_not_given_up_for_lack_of_askers() -> None:
+    unit, model = loading()
+    unit.guess = Guess(model="default/a", certainty=0.5, made=0.0, until=60.0)
+    assert due(unit, model, now=100.0) is None
+    unit.guess = None
+    model.returning = Return(since=0.0, patient=5.0, until=300.0)
+    assert due(unit, model, now=101.0) is None
+    model.returning = None
+    assert due(unit, model, now=102.0) == 112.0
 
 
 def test_each_time_that_it_was_given_up_in_vain_it_goes_on_for_longer() -> None:

@@ -18,9 +18,9 @@ _MOST_DOUBLINGS = 6
 def deserted_until(unit: Unit, users: Collection[Model], *, grace: float, now: float) -> float | None:
     """The moment at which the load of `unit` is to be given up; None while somebody has use for it.
 
-    Keeps in `unit` since when nobody has. An engine that loads for others too is left alone, and so is what nobody asked
-    for: a guess, and what comes back after a restart. What Models that were removed leave behind is not judged here:
-    its weights may be on their way to others."""
+    Keeps in `unit` since when nobody has. An engine that loads for others too is left alone, and so is what nobody
+    asked for: a guess, and what comes back after a restart. What Models that were removed leave behind is not judged
+    here: its weights may be on their way to others."""
     users = [model for model in users if not model.removed]
     loading = unit.state is UnitState.LOADING
     if not loading or not users or unit.guess is not None or any(_wants(model, unit) for model in users):

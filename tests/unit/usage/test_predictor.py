@@ -7,8 +7,8 @@ import random
 from pathlib import Path
 
 import pytest
-
 from paddock_runtime.predict.keep import HabitsFile
+
 from paddock_runtime.predict.predictor import Predictor
 from paddock_runtime.predict.types import Habits
 

@@ -54,7 +54,7 @@ async def test_what_usually_follows_is_loaded_by_itself_and_a_hit_is_counted(tmp
         await until(lambda: pod.phase("b") is Phase.READY)
         record = pod.supervisor.guesses()
         assert (record.loads, record.hits, record.misses) == (1, 0, 0)
-        assert pod.model("b").share_bytes is None, "nobody pays for a guess"
+        await until(lambda: pod.model("b").share_bytes is None)  # nobody pays for a guess
         loads = pod.model("b").loads
         assert (await pod.ask("b")).complete
         assert pod.model("b").loads == loads, "it was there already"

@@ -47,6 +47,9 @@ spec:
   aliases: ["gpt-4o", "llama3:8b"]
   poolRef: {name: default}
   revisionHistoryLimit: 0
+  verify:
+  - {prompt: "One", maxTokens: 1, contains: "two"}
+  - {messages: [{role: user, content: ""}], maxTokens: 8, schema: {type: boolean, enum: [false]}}
 """.replace("SHA", DIGEST)
 
 

@@ -16,7 +16,7 @@ from paddock_api.pool_settings import PoolSettings
 from paddock_api.state import Phase
 from paddock_runtime.config import DirectorySource
 from paddock_runtime.engine.types import Charge
-from paddock_runtime.lifecycle.remember import Habits
+from paddock_runtime.lifecycle.remember import KeptHabits
 from paddock_runtime.record import open_record
 from tests.lifecycle_kit import MIB, Faulty, Pod, running, tiny_entry, until
 from tests.pod_kit import PodThread, eventually, write_model
@@ -111,7 +111,7 @@ async def test_habits_outlive_the_pod_and_a_rhythm_loads_without_any_request(tmp
     today = number // 48
     asked = {str(slot): [day - 1, 0b111] for day, slot in days.values()}
     habits = {"format": 1, "follows": {}, "rhythm": {"default/b": [today - 4, asked]}}
-    record.shelf("habits", Habits, limit=1).put("all", Habits(text=json.dumps(habits)))
+    record.shelf("habits", KeptHabits, limit=1).put("all", KeptHabits(text=json.dumps(habits)))
     record.close()
     record = open_record(tmp_path / "record", "pod")
     async with running(tmp_path, types=[SMALL], memory=TWO, record=record) as pod:
@@ -122,7 +122,7 @@ async def test_habits_outlive_the_pod_and_a_rhythm_loads_without_any_request(tmp
         assert pod.supervisor.guesses().hits == 1
     record.close()
     record = open_record(tmp_path / "record", "pod")
-    stored = record.shelf("habits", Habits, limit=1).get("all")
+    stored = record.shelf("habits", KeptHabits, limit=1).get("all")
     record.close()
     assert stored is not None
     kept = json.loads(stored.text)
@@ -152,7 +152,7 @@ def test_a_pod_that_predicts_tells_its_hit_rate_and_keeps_its_habits(tmp_path: P
         assert value(pod, "paddock_predicted_load_hits_total") == 1
         assert value(pod, "paddock_predicted_load_hit_ratio") > 0
     record = open_record(tmp_path / "record", "local")
-    assert record.shelf("habits", Habits, limit=1).get("all") is not None
+    assert record.shelf("habits", KeptHabits, limit=1).get("all") is not None
     record.close()
 
 

@@ -14,7 +14,7 @@ INTERVAL = 30.0  # seconds
 _KEY = "all"
 
 
-class Habits(BaseModel):
+class KeptHabits(BaseModel):
     """What a predictor's `snapshot` says, as JSON."""
 
     text: str
@@ -24,13 +24,13 @@ class Memory:
     """What Foresight learns, in the record."""
 
     def __init__(self, foresight: Foresight, record: Record) -> None:
-        self._foresight, self._shelf = foresight, record.shelf("habits", Habits, limit=1)
+        self._foresight, self._shelf = foresight, record.shelf("habits", KeptHabits, limit=1)
 
     async def recall(self) -> None:
         """Before the first request; nothing was learned yet."""
         kept = self._shelf.get(_KEY)
         if kept is not None:
-            self._foresight.predictor.restore(await asyncio.to_thread(_read, kept.text))
+            self._foresight.predictor.restore(await asyncio.to_thread(parsed, kept.text))
 
     async def keep(self) -> None:
         while True:
@@ -43,10 +43,10 @@ class Memory:
             return
         self._foresight.news = False
         document = self._foresight.predictor.snapshot()
-        self._shelf.put(_KEY, Habits(text=await asyncio.to_thread(json.dumps, document, separators=(",", ":"))))
+        self._shelf.put(_KEY, KeptHabits(text=await asyncio.to_thread(json.dumps, document, separators=(",", ":"))))
 
 
-def _read(text: str) -> object:
+def parsed(text: str) -> object:
     """None when it can't be used."""
     try:
         return json.loads(text)

@@ -63,8 +63,7 @@ class PodThread:
         self.url = f"http://127.0.0.1:{self.port}"
         self._plan = Plan(source=source, snapshot=source.read(), store=FileStore(cache, allow_hosts=allow_hosts),
                           engine_types=[LlamaCpp()], listener=self._listener, memory_bytes=memory_bytes,
-                          version="test", drain=5.0, settings=settings or Settings(), limits=limits or Limits(),
-                          proofs=cache / "proofs", **plan)
+                          version="test", drain=5.0, settings=settings or Settings(), limits=limits or Limits(), **plan)
         assert self._plan.snapshot.error is None
         self._thread = threading.Thread(target=self._run, name="pod")
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -59,8 +59,7 @@ def serve(options: Options) -> int:
         plan = Plan(source=source, snapshot=snapshot, store=store, engine_types=[LlamaCpp()], listener=listener,
                     memory_bytes=options.memory_bytes, version=version(), drain=options.drain,
                     record=options.cache / "record", directory=options.directory.absolute(),
-                    settings=Settings(hold=options.hold), proofs=options.cache / "proofs",
-                    prompts=options.cache / "prompts")
+                    settings=Settings(hold=options.hold), prompts=options.cache / "prompts")
         logs.configure(console=sys.stderr.isatty())
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run(plan, url_of(options.host, port)))

@@ -49,7 +49,7 @@ def make_plan(settings: Settings) -> Plan:
     return Plan(source=source, snapshot=source.read(), store=_store(settings), engine_types=[LlamaCpp()],
                 token=_token(settings), listener=_listener(settings), memory_bytes=settings.memory, pod=settings.pod,
                 version=version(), drain=settings.drain, accept=ACCEPT_SECONDS, record=settings.cache / "record",
-                proofs=settings.cache / "proofs", prompts=settings.cache / "prompts",
+                prompts=settings.cache / "prompts",
                 limits=Limits(prompt_disk_bytes=settings.prompt_disk, prompt_write_seconds=settings.prompt_write))
 
 

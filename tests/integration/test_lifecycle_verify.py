@@ -18,6 +18,7 @@ from paddock_api.pool import PoolEntry
 from paddock_api.revision import Resolution, revision_of
 from paddock_api.state import Phase
 from paddock_runtime.jobs import Accepted, Served
+from paddock_runtime.record import open_record
 from tests import models
 from tests.lifecycle_kit import MIB, Answer, Pod, entry, first_text, quick, running, tiny_entry, until
 from tests.runtime_kit import digest
@@ -223,17 +224,20 @@ async def test_proven_stays_proven(tmp_path: Path, tiny: Tiny) -> None:
 
 async def test_what_was_proven_is_kept_over_a_restart(tmp_path: Path, tiny: Tiny) -> None:
     check = {"prompt": "Once", "matches": ".|^$", "maxTokens": 4}
-    kept = tmp_path / "proofs"
     for seed, verified in ((0, 1), (0, 0), (1, 1)):
-        async with running(tmp_path, proofs=kept) as pod:
+        record = open_record(tmp_path / "record", "pod")
+        async with running(tmp_path, record=record) as pod:
             pod.apply(tiny_entry("a", tiny(seed), verify=[check]))
             assert (await pod.ask("a")).complete
             assert len(pod.events("verify", "a")) == verified
-    kept.write_bytes(b"\xff")
-    async with running(tmp_path, proofs=kept) as pod:
+        record.close()
+    (tmp_path / "record" / "pod.sqlite3").write_bytes(b"\xff")
+    record = open_record(tmp_path / "record", "pod")
+    async with running(tmp_path, record=record) as pod:
         pod.apply(tiny_entry("a", tiny(0), verify=[check]))
         assert (await pod.ask("a")).complete
         assert len(pod.events("verify", "a")) == 1, "what can't be read proves nothing"
+    record.close()
 
 
 async def test_new_checks_on_the_same_weights_fail_without_a_load(tmp_path: Path, gemma: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +32,10 @@ def ask(pod: PodThread) -> httpx.Response:
 
 
 def test_a_template_that_spoils_the_answers_never_serves(tmp_path: Path) -> None:
-    folder = tmp_path / "models"
+    folder, record = tmp_path / "models", tmp_path / "record"
     folder.mkdir()
     write(folder, PLAIN, CAPITAL)
-    with PodThread(folder, tmp_path / "cache") as pod:
+    with PodThread(folder, tmp_path / "cache", record=record) as pod:
         answer = ask(pod)
         assert answer.status_code == 200, answer.text
         good = answer.json()["system_fingerprint"]
@@ -59,6 +61,10 @@ def test_a_template_that_spoils_the_answers_never_serves(tmp_path: Path) -> None
             assert 'spec.verify[0] (contains) on "The capital of France is"' in model["failure"]["message"]
         write(folder, PLAIN, CAPITAL)
         eventually(lambda: pod.model("a")["bad_revisions"] == [])
-    with PodThread(folder, tmp_path / "cache") as pod:
+    proofs = "SELECT time FROM documents WHERE kind = 'proof'"
+    with closing(sqlite3.connect(record / "local.sqlite3")) as database:
+        once = database.execute(proofs).fetchall()
+    with PodThread(folder, tmp_path / "cache", record=record) as pod:
         assert ask(pod).json()["system_fingerprint"] == good
-    assert len((tmp_path / "cache" / "proofs").read_text().splitlines()) == 1, "it was verified once"
+    with closing(sqlite3.connect(record / "local.sqlite3")) as database:
+        assert (len(once), database.execute(proofs).fetchall()) == (1, once), "it was verified once"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,8 @@ from paddock_api.pool_settings import PoolSettings
 from paddock_api.state import Phase
 from paddock_runtime.config import DirectorySource
 from paddock_runtime.engine.types import Charge
-from paddock_runtime.predict.keep import HabitsFile
+from paddock_runtime.lifecycle.remember import KeptHabits
+from paddock_runtime.record import open_record
 from tests.lifecycle_kit import MIB, Faulty, Pod, running, tiny_entry, until
 from tests.pod_kit import PodThread, eventually, write_model
 
@@ -102,21 +104,28 @@ async def test_turned_off_what_was_loaded_on_a_guess_leaves(tmp_path: Path, tiny
 
 async def test_habits_outlive_the_pod_and_a_rhythm_loads_without_any_request(tmp_path: Path, tiny: Tiny) -> None:
     """Asked at this time on each of the last three days: as it was written by an earlier life."""
-    keeper = HabitsFile(tmp_path / "habits.json")
+    record = open_record(tmp_path / "record", "pod")
     began = time.time()
     number = int((began + 300) // 1800)
     days = {slot: divmod(slot, 48) for slot in (number, number + 1)}  # the next one too: it may come meanwhile
     today = number // 48
     asked = {str(slot): [day - 1, 0b111] for day, slot in days.values()}
-    keeper.write({"format": 1, "follows": {}, "rhythm": {"default/b": [today - 4, asked]}})
-    async with running(tmp_path, types=[SMALL], memory=TWO, keeper=keeper) as pod:
+    habits = {"format": 1, "follows": {}, "rhythm": {"default/b": [today - 4, asked]}}
+    record.shelf("habits", KeptHabits, limit=1).put("all", KeptHabits(text=json.dumps(habits)))
+    record.close()
+    record = open_record(tmp_path / "record", "pod")
+    async with running(tmp_path, types=[SMALL], memory=TWO, record=record) as pod:
         apply(pod, ON, *models(tiny))
         await until(lambda: pod.phase("b") is Phase.READY)
         assert pod.phase("a") is Phase.CACHED
         assert (await pod.ask("b")).complete
         assert pod.supervisor.guesses().hits == 1
-    kept = keeper.read()
-    assert isinstance(kept, dict)
+    record.close()
+    record = open_record(tmp_path / "record", "pod")
+    stored = record.shelf("habits", KeptHabits, limit=1).get("all")
+    record.close()
+    assert stored is not None
+    kept = json.loads(stored.text)
     assert max(day for day, _ in kept["rhythm"]["default/b"][1].values()) >= int(began // 86_400), "it was asked today"
 
 
@@ -127,7 +136,7 @@ def test_a_pod_that_predicts_tells_its_hit_rate_and_keeps_its_habits(tmp_path: P
         write_model(folder, name, tiny(number), engine={"contextLength": 512, "cacheTokens": 1024, "parallel": 4},
                     loading={"idleTimeout": "1s", "minResidency": "0s"})
     source = DirectorySource(folder, settings=PoolSettings(preload_percent=20))
-    with PodThread(folder, tmp_path / "cache", source=source) as pod:
+    with PodThread(folder, tmp_path / "cache", source=source, record=tmp_path / "record") as pod:
         def ask(names: str) -> None:
             for name in names:
                 body = {"model": name, "prompt": "Once", "max_tokens": 2}
@@ -142,7 +151,9 @@ def test_a_pod_that_predicts_tells_its_hit_rate_and_keeps_its_habits(tmp_path: P
         ask("b")
         assert value(pod, "paddock_predicted_load_hits_total") == 1
         assert value(pod, "paddock_predicted_load_hit_ratio") > 0
-    assert (tmp_path / "cache" / "habits-local.json").exists()
+    record = open_record(tmp_path / "record", "local")
+    assert record.shelf("habits", KeptHabits, limit=1).get("all") is not None
+    record.close()
 
 
 def value(pod: PodThread, name: str) -> float:

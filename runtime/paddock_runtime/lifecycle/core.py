@@ -6,7 +6,6 @@ All that happens changes state and asks for a new decision; a decision looks at 
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 from paddock_api.errors import PaddockError
 from paddock_api.events import EventType
@@ -44,7 +43,7 @@ class Core:
 
     def __init__(self, store: Store, registry: Registry, bus: Bus, *, memory_bytes: int, cores: int, limits: Limits,
                  clock: Clock, check: Check, record: Record, version: str, chat: Chat = no_chat,
-                 proofs: Path | None = None, prompts: PromptCaches | None = None) -> None:
+                 prompts: PromptCaches | None = None) -> None:
         self.registry, self.bus, self.limits, self.clock = registry, bus, limits, clock
         self.memory_bytes, self.cores = memory_bytes, cores
         self.learned = Learned(limits.learned_entries)
@@ -61,7 +60,7 @@ class Core:
         self.dispatcher = Dispatcher(self, registry, limits=limits, clock=clock)
         self.usage = UsageMeter(registry, clock)
         self.foresight = Foresight(self)
-        self.verifier = Verifier(self, bus, limits=limits, clock=clock, chat=chat, proofs=proofs)
+        self.verifier = Verifier(self, bus, limits=limits, clock=clock, chat=chat, record=record)
         self._teller = Teller(self.pool, self.dispatcher, bus, clock)
         self._decider = Decider(self)
 

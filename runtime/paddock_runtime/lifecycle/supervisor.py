@@ -29,7 +29,6 @@ from paddock_runtime.lifecycle.remember import Memory
 from paddock_runtime.lifecycle.verifier import Chat, no_chat
 from paddock_runtime.lifecycle.view import pod_state
 from paddock_runtime.lifecycle.watcher import Watcher
-from paddock_runtime.predict.keep import Keeper
 from paddock_runtime.record import Record
 from paddock_runtime.system.clock import Clock
 from paddock_runtime.system.container import ContainerMemory, container_memory
@@ -44,9 +43,8 @@ class Supervisor:
     is the only pod, so Pinned and Preload Models are kept here without an assignment, and a request waits for room as
     long as it may. `check` raises PaddockError for what is wrong with a revision beside its files. `record` is what it
     knows from earlier lives, and tells later ones; who gave it closes it. `container` reads what holds this pod and its
-    limit. `keeper`: where habits outlive the process. `chat` makes a prompt of messages, for `spec.verify`; `proofs` is
-    the file that remembers what passed it. `prompts` is the folder where idle prompts are kept for later loads; OSError
-    when it can't be made.
+    limit. `chat` makes a prompt of messages, for `spec.verify`. `prompts` is the folder where idle prompts are kept for
+    later loads; OSError when it can't be made.
     """
 
     def __init__(self, store: Store, engine_types: Iterable[EngineType], bus: Bus, *, memory_bytes: int,
@@ -54,18 +52,18 @@ class Supervisor:
                  limits: Limits | None = None, clock: Clock | None = None, check: Check = no_check,
                  record: Record | None = None,
                  container: Callable[[], ContainerMemory] = container_memory,
-                 keeper: Keeper | None = None, chat: Chat = no_chat, proofs: Path | None = None,
-                 prompts: Path | None = None) -> None:
+                 chat: Chat = no_chat, prompts: Path | None = None) -> None:
+        record = record or Record()
         limits, clock = limits or Limits(), clock or Clock()
         self._pod, self._version = pod, version
         self._registry = Registry(engine_types, pod, alone=alone)
         self._core = Core(store, self._registry, bus, memory_bytes=memory_bytes, limits=limits, clock=clock,
                           cores=cores if cores is not None else usable_cores(), check=check,
-                          record=record or Record(), version=version, chat=chat, proofs=proofs,
+                          record=record, version=version, chat=chat,
                           prompts=None if prompts is None else PromptCaches(prompts, limits))
         self._configuration = Configuration(self._core)
         self._watcher = Watcher(self._core, container=container)
-        self._memory = None if keeper is None else Memory(self._core.foresight, keeper)
+        self._memory = Memory(self._core.foresight, record)
         self._tasks: list[asyncio.Task[None]] = []
         self._leaving = self._draining = False
 
@@ -73,8 +71,7 @@ class Supervisor:
 
     async def start(self) -> None:
         """Begins to watch. Configurations may be applied before and after."""
-        if self._memory is not None:
-            await self._memory.recall()
+        await self._memory.recall()
         self._tasks = [asyncio.create_task(self._watcher.watch_memory(), name="watch memory"),
                        asyncio.create_task(self._watcher.watch_time(), name="watch time"),
                        asyncio.create_task(self._watcher.watch_files(), name="watch files")]
@@ -83,8 +80,7 @@ class Supervisor:
         health.expect("the scheduler", limits.decide_patience, now)
         health.expect("the look at the children", limits.watch_patience, now)
         health.expect("the look at memory", limits.watch_patience, now)
-        if self._memory is not None:
-            self._tasks.append(asyncio.create_task(self._memory.keep(), name="keep habits"))
+        self._tasks.append(asyncio.create_task(self._memory.keep(), name="keep habits"))
 
     def ailment(self) -> str | None:
         """What of the pod's own machinery has stopped, in words: what `/livez` asks. None: nothing has."""
@@ -125,8 +121,7 @@ class Supervisor:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._memory is not None:
-            await self._memory.write()
+        await self._memory.write()
 
     def _drained(self) -> PaddockError:
         return PaddockError(Code.DRAINING, "this server is shutting down: send the request again",

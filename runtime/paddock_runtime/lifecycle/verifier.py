@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 from paddock_api.errors import Code, PaddockError
@@ -25,6 +24,7 @@ from paddock_runtime.lifecycle.proofs import Proofs
 from paddock_runtime.lifecycle.session import Refused, Session
 from paddock_runtime.lifecycle.targets import Target
 from paddock_runtime.lifecycle.units import Unit
+from paddock_runtime.record import Record
 from paddock_runtime.system.clock import Clock
 
 _log = logging.getLogger(__name__)
@@ -80,11 +80,11 @@ class Verifier:
     """At most one job a Model: recording the active revision's logits, then the checks of the candidate."""
 
     def __init__(self, owner: Owner, bus: Bus, *, limits: Limits, clock: Clock, chat: Chat,
-                 proofs: Path | None = None) -> None:
+                 record: Record) -> None:
         self._owner, self._bus, self._limits, self._clock, self._chat = owner, bus, limits, clock, chat
         self._jobs: dict[Model, _Job] = {}
         self._ending: set[asyncio.Task[None]] = set()
-        self.proofs = Proofs(limits.learned_entries, proofs)
+        self.proofs = Proofs(record, limits.learned_entries)
 
     def may_serve(self, model: Model, *, ready: Unit | None, active: Unit | None) -> bool:
         """Whether the candidate may serve from `ready`, its context; begins what is missing for that. `active`: the
@@ -122,7 +122,6 @@ class Verifier:
         for job in list(self._jobs.values()):
             self._drop(job)
         await asyncio.gather(*self._ending, return_exceptions=True)
-        await self.proofs.close()
 
     def _begin(self, job: _Job) -> None:
         self._jobs[job.model] = job

@@ -21,7 +21,6 @@ from paddock_runtime.jobs import Served
 from paddock_runtime.lifecycle import Chat, Check, Limits, Supervisor
 from paddock_runtime.logs import log_event
 from paddock_runtime.openai.chat import chat_prompt
-from paddock_runtime.predict.keep import HabitsFile
 from paddock_runtime.record import Record, open_record
 from paddock_runtime.render import Renderer
 from paddock_runtime.server.app import create_app
@@ -58,7 +57,7 @@ class Plan:
     """`drain`: seconds from the first signal to the end, in the first `accept` of which new work is still taken: for
     those who have not heard of it yet. `snapshot` was read from `source` already. `pod` is one of a pool's; without it
     this is the only one, who keeps Models by their policy alone. `record`: the folder of what outlives a restart;
-    `directory`: of local manifests; `proofs`: the file of what was verified; `prompts`: the folder of prompt caches."""
+    `directory`: of local manifests; `prompts`: the folder of prompt caches."""
 
     source: ConfigSource
     snapshot: Snapshot
@@ -76,7 +75,6 @@ class Plan:
     settings: Settings = field(default_factory=Settings)
     limits: Limits = field(default_factory=Limits)
     container: Callable[[], ContainerMemory] = container_memory
-    proofs: Path | None = None
     prompts: Path | None = None
 
 
@@ -89,8 +87,7 @@ async def run(plan: Plan, stop: StopSignal) -> None:
             plan.store, plan.engine_types, bus, memory_bytes=plan.memory_bytes, pod=plan.pod or "local",
             alone=plan.pod is None, version=plan.version, limits=plan.limits, check=template_check(renderer),
             record=record, container=plan.container,
-            keeper=HabitsFile(plan.store.root / f"habits-{plan.pod or 'local'}.json"),
-            chat=chat_of(renderer), proofs=plan.proofs, prompts=plan.prompts)
+            chat=chat_of(renderer), prompts=plan.prompts)
         warming = asyncio.create_task(_warm(renderer))
         context = Context(service=supervisor, render=renderer.render, bus=bus, settings=plan.settings,
                           ailment=supervisor.ailment, pressure=supervisor.pressure, token=plan.token,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import random
-from pathlib import Path
 
 import pytest
 
-from paddock_runtime.predict.keep import HabitsFile
+from paddock_runtime.lifecycle.remember import parsed
 from paddock_runtime.predict.predictor import Predictor
 from paddock_runtime.predict.types import Habits
 
@@ -102,28 +101,25 @@ def busy(predictor: Predictor, *, models: int, requests: int) -> float:
     return now
 
 
-def test_what_was_learned_survives_a_restart(tmp_path: Path) -> None:
-    predictor, file = Predictor(), HabitsFile(tmp_path / "habits.json")
+def test_what_was_learned_survives_a_restart() -> None:
+    predictor = Predictor()
     for day in range(3):
         predictor.asked("n/a", "t", MONDAY + day * DAY)
         predictor.asked("n/b", "t", MONDAY + day * DAY + 60)
     busy(predictor, models=5, requests=500)
-    file.write(predictor.snapshot())
     restored = Predictor()
-    restored.restore(file.read())
+    restored.restore(parsed(json.dumps(predictor.snapshot())))
     assert restored.snapshot() == predictor.snapshot()
     assert names(restored, MONDAY + 3 * DAY) == names(predictor, MONDAY + 3 * DAY) != []
-    assert [path.name for path in tmp_path.iterdir()] == ["habits.json"]
 
 
 @pytest.mark.parametrize("damaged", [
     "", "[]", "nonsense", '{"format": 2}', '{"format": 1, "follows": 3, "rhythm": []}',
     '{"format": 1, "follows": {"a": 1, "b": {"c": "x", "d": -1}}, "rhythm": {"a": 1, "b": [1, {"x": 1}], "c": [0, 7]}}',
     '{"format": 1, "follows": {}, "rhythm": {"a": [1, {"99": [1, 1], "3": [5, 1e999]}]}}'])
-def test_a_damaged_file_costs_only_what_it_knew(tmp_path: Path, damaged: str) -> None:
-    (tmp_path / "habits.json").write_text(damaged)
+def test_a_damaged_document_costs_only_what_it_knew(damaged: str) -> None:
     predictor = Predictor()
-    predictor.restore(HabitsFile(tmp_path / "habits.json").read())
+    predictor.restore(parsed(damaged))
     end = busy(predictor, models=3, requests=50)
     predictor.guesses(end)
 

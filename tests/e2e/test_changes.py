@@ -1,6 +1,9 @@
-"""Changes under traffic: a Model's spec, a bad revision of it, fewer pods. No request fails."""
+"""Changes under traffic: a Model's spec, a bad revision of it, a rollback, fewer pods. No request fails."""
 
 from __future__ import annotations
+
+import subprocess
+import sys
 
 from tests.e2e.ground import Ground
 from tests.e2e.kubectl import Kubectl
@@ -33,11 +36,23 @@ def test_a_changed_model_and_a_bad_revision(release: Release, team: Team, tools:
         assert team.described("tiny").says("spec.engine.chatTemplate: ")
         probe.goes_on()
 
-        team.change("tiny", engine={"chatTemplate": "{{ messages[0]['content'] }}"})
+        said = paddock(cluster, "rollback", "tiny", "--namespace", team.namespace)
+        assert said.startswith(f"{team.id('tiny')} has the spec of revision "), said
         team.becomes("tiny", Degraded=("False", "AsWanted"), Ready=("True", "Servable"), Loaded=("True", "Loaded"))
+        eventually(lambda: team.status("tiny")["revision"] == good, lambda: team.status("tiny"))
+        assert "back to revision" in paddock(cluster, "history", "tiny", "--namespace", team.namespace)
+        probe.goes_on()
+
+        team.change("tiny", engine={"chatTemplate": "{{ messages[0]['content'] }}"})
         eventually(lambda: _serves_another(team, good), lambda: team.status("tiny"))
         probe.goes_on()
     assert [reason for reason in team.told("tiny") if reason in ("Degraded", "Recovered")] == ["Degraded", "Recovered"]
+
+
+def paddock(cluster: Ground, *command: str) -> str:
+    """What the command line says of this cluster. Raises CalledProcessError."""
+    arguments = [sys.executable, "-m", "paddock_cli", *command, "--kubeconfig", str(cluster.kubeconfig)]
+    return subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
 def _serves_another(team: Team, revision: str) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import uvloop
 
+from paddock_api.canonical import short_hash
 from paddock_api.pool_settings import PoolSettings
 from paddock_cli.banner import banner, try_next, url_of
 from paddock_cli.errors import CommandError
@@ -58,12 +59,19 @@ def serve(options: Options) -> int:
         port: int = listener.getsockname()[1]
         plan = Plan(source=source, snapshot=snapshot, store=store, engine_types=[LlamaCpp()], listener=listener,
                     memory_bytes=options.memory_bytes, version=version(), drain=options.drain,
-                    record=options.cache / "record", directory=options.directory.absolute(),
+                    record=options.cache / "record" / _folder_key(options.directory),
+                    directory=options.directory.absolute(),
                     settings=Settings(hold=options.hold), prompts=options.cache / "prompts")
         logs.configure(console=sys.stderr.isatty())
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run(plan, url_of(options.host, port)))
     return 0
+
+
+def _folder_key(directory: Path) -> str:
+    """A folder of manifests has a past of its own; one that takes its place has none."""
+    status = directory.stat()
+    return short_hash([str(directory.resolve()), status.st_dev, status.st_ino])
 
 
 async def _run(plan: Plan, url: str) -> None:

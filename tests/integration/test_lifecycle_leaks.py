@@ -56,7 +56,7 @@ async def test_process_loads(tmp_path: Path, tiny: Tiny, times: int, spare_idle:
         assert len(children()) <= 1, "the spare one"
         assert files <= 2
         assert bytes_ < 8 * MIB
-        assert len(pod.supervisor._core.pool._closing) == 0
+        await until(lambda: not pod.supervisor._core.pool._closing)
         assert len(asyncio.all_tasks()) < 12
 
 

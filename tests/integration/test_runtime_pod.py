@@ -230,7 +230,8 @@ def test_a_pod_runs_as_any_user_on_a_read_only_root(tmp_path: Path, tiny: Tiny) 
         assert chat.status_code == 200, chat.text
         assert pod.stop() == 0
     assert list((tmp_path / "tmp").iterdir()) == []
-    assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == ["blobs", "index", "locks", "partial"]
+    assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == [
+            "blobs", "index", "locks", "partial", "prompts", "record"]
 
 
 @pytest.mark.parametrize(("changes", "words"), [

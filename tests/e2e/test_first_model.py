@@ -29,7 +29,7 @@ def test_a_model_is_one_kubectl_apply_and_one_request_away(release: Release, tea
     team.kubectl.wait(f"model/{NAME}", "condition=Ready")
     assert team.conditions(NAME)["Loaded"] == ("False", "NotLoaded")
     assert team.conditions(NAME)["Cached"] == ("False", "NotCached")
-    assert {state["memory"]["charged_bytes"] for state in release.states().values()} == {0}
+    assert [state["engines"] for state in release.states().values()] == [[]] * 2
 
     body = {"model": NAME, "max_tokens": 24, "temperature": 0, "stop": ["\nUser:"],
             "messages": [{"role": "user", "content": "What is the capital of France?"}]}

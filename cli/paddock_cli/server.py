@@ -6,10 +6,9 @@ import time
 from pathlib import Path
 from urllib.parse import quote
 
-import httpx
-
 from paddock_api.history import ModelHistory, PastRevision
 from paddock_api.identity import ModelId
+from paddock_cli.ask import ask
 from paddock_cli.errors import CommandError
 from paddock_cli.manifests import find, put_spec
 
@@ -24,15 +23,9 @@ class Server:
 
     def history(self, model: ModelId) -> ModelHistory:
         path = f"/models/{quote(model.namespace, safe='')}/{quote(model.name, safe='')}/history"
+        answer = ask(self._url, path, otherwise=", or a cluster with --namespace")
         try:
-            answer = httpx.get(self._url + path, timeout=_SECONDS)
-        except (httpx.TransportError, httpx.InvalidURL, httpx.UnsupportedProtocol):
-            raise CommandError(f"no server answers at {self._url}: start one with `paddock serve`, name another with "
-                               "--server, or a cluster with --namespace") from None
-        if answer.status_code != 200:
-            raise CommandError(f"{self._url}: {_message(answer)}")
-        try:
-            return ModelHistory.model_validate_json(answer.content)
+            return ModelHistory.model_validate_json(answer)
         except ValueError:
             raise CommandError(f"{self._url} is no Paddock server, or one of another version") from None
 
@@ -58,10 +51,3 @@ class Server:
                 return next((each.number for each in found.revisions if each.id == target.id), None)
             time.sleep(0.1)
         return None
-
-
-def _message(answer: httpx.Response) -> str:
-    try:
-        return str(answer.json()["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        return f"it answered {answer.status_code}"

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import httpx
 from pydantic import ValidationError
 
 from paddock_api.usage import Amounts, PodUsage
+from paddock_cli.ask import ask
 from paddock_cli.errors import CommandError
 
-_SECONDS = 10.0
 _GIB_HOUR = 3600 << 30
 _HEAD = ("", "GiB-hours", "busy s", "requests", "prompt", "cached", "completion")
 
 
 def show(server: str, *, by: str, as_json: bool) -> int:
     """Raises CommandError."""
-    text = _ask(f"{server.rstrip('/')}/usage")
+    text = ask(server.rstrip("/"), "/usage").decode()
     try:
         usage = PodUsage.model_validate_json(text)
     except ValidationError:
@@ -47,13 +46,3 @@ def _row(name: str, amounts: Amounts) -> tuple[str, ...]:
 
 def _printable(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
-
-
-def _ask(url: str) -> str:
-    try:
-        answer = httpx.get(url, timeout=_SECONDS)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise CommandError(f"can't ask {url} ({error}): is `paddock serve` running there? See --server") from None
-    if answer.status_code != 200:
-        raise CommandError(f"{url} answered {answer.status_code}: is it a Paddock server of this version?")
-    return answer.text

@@ -30,6 +30,7 @@ class PromptCaches:
         given = limits.prompt_disk_bytes
         self.budget_bytes = min(limits.prompt_disk_most, share) if given is None else given
         self._tasks: set[asyncio.Task[None]] = set()
+        self._tidied: dict[ModelId, set[str] | None] = {}  # the contexts of each Model when that was done last
 
     def of(self, context: str) -> PromptFolder | None:
         """For the context with this key: it names weights and options. None: nothing is kept."""
@@ -41,7 +42,15 @@ class PromptCaches:
 
     def tidy(self, models: Iterable[Model] = (), *, removed: Iterable[ModelId] = ()) -> None:
         """Soon deletes what was kept for `removed` ones, and of `models` what no revision of theirs can use."""
-        keeps = keeper({model.id: contexts(model) for model in models} | {model: set() for model in removed})
+        wanted: dict[ModelId, set[str] | None] = {
+            model.id: keys for model in models if (keys := contexts(model)) != self._tidied.get(model.id)}
+        self._tidied.update(wanted)
+        for model in removed:
+            wanted[model] = set()
+            self._tidied.pop(model, None)
+        if not wanted:
+            return
+        keeps = keeper(wanted)
         task = asyncio.create_task(self._sweep(keeps), name="tidy prompt caches")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

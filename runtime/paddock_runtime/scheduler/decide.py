@@ -83,7 +83,9 @@ class _Plan:
         # who loads on a guess makes way at once, so that it takes nobody's turn
         self.loading = sum(r.state is State.LOADING and r.guessed is None for r in residents)
         self._guessing = any(r.state is State.LOADING and r.guessed is not None for r in residents)
-        self._on_guesses = self._then.used - Room(r for r in self._staying.values() if r.guessed is None).used
+        guessed = any(r.guessed is not None for r in self._staying.values())
+        sure = Room(r for r in self._staying.values() if r.guessed is None) if guessed else self._then
+        self._on_guesses = self._then.used - sure.used
         self.actions: list[Action] = []
         self.closed: set[str] = set()
         self.wake_at: float | None = None

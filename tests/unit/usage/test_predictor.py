@@ -91,6 +91,9 @@ def test_a_clock_that_was_set_back_does_no_harm() -> None:
     for day in (5, 4, 3, 6, 0):
         predictor.asked("n/a", "t", MONDAY + day * DAY)
         predictor.guesses(MONDAY + day * DAY)
+    for day in (7, 8, 9):
+        predictor.asked("n/a", "t", MONDAY + day * DAY)
+    assert names(predictor, MONDAY + 10 * DAY) == ["n/a"], "it goes on to learn"
 
 
 def busy(predictor: Predictor, *, models: int, requests: int) -> float:
@@ -120,6 +123,9 @@ def test_what_was_learned_survives_a_restart() -> None:
 def test_a_damaged_document_costs_only_what_it_knew(damaged: str) -> None:
     predictor = Predictor()
     predictor.restore(parsed(damaged))
+    for day in range(3):
+        predictor.asked("n/a", "t", MONDAY + day * DAY)
+    assert names(predictor, MONDAY + 3 * DAY) == ["n/a"], "it goes on to learn"
     end = busy(predictor, models=3, requests=50)
     predictor.guesses(end)
 

@@ -121,7 +121,6 @@ class Generator:
 
     def step(self) -> tuple[list[Message], list[Delta]]:
         """Admit who fits, compute one batch, sample. At most one llama_decode that did something."""
-        self._set_aside()
         messages = self._admit()
         runnable, counts = self._fit()
         total = sum(counts)
@@ -151,8 +150,6 @@ class Generator:
 
     def _set_aside(self) -> None:
         """What nobody waits for makes place at once; what it has computed stays, for it and for others."""
-        if not self._requested():
-            return
         for sequence in [live for live in self._live if live.background]:
             assert sequence.holding is not None
             sequence.tokens = list(sequence.tokens)  # the holding's are cut
@@ -169,6 +166,8 @@ class Generator:
     def _admit(self) -> list[Message]:
         messages: list[Message] = []
         requested = self._requested()
+        if requested:
+            self._set_aside()
         for sequence in list(self._waiting):
             if len(self._live) >= self._parallel:
                 break

@@ -238,14 +238,16 @@ class Holdings:
 
     def release(self, holding: Holding) -> None:
         """Free the id, and the cells that nobody else shares."""
-        if self._parking is not None and holding.computed:
-            self._memory.copy_sequence(holding.sequence, self._parking, holding.computed)
-        self._memory.drop_sequence(holding.sequence)
+        freed = 0
         for segment in holding.segments:
             segment.owners.discard(holding)
             if not segment.owners:
-                self.used -= segment.end - segment.start
-                self.parked += segment.end - segment.start
+                freed += segment.end - segment.start
+        self.used -= freed
+        if self._parking is not None and holding.computed:
+            self._memory.copy_sequence(holding.sequence, self._parking, holding.computed)
+            self.parked += freed
+        self._memory.drop_sequence(holding.sequence)
         if self.parked > self._most_parked:
             self.unpark()
         holding.segments = []
@@ -277,7 +279,6 @@ class Holdings:
     def unpark(self) -> bool:
         """Give the parked cells back to the context. False: there are none."""
         if self._parking is None or not self.parked:
-            self.parked = 0
             return False
         self._memory.drop_sequence(self._parking)
         self.parked = 0

@@ -1,8 +1,8 @@
 """A hub's catalog as everybody keeps and serves it, and its pieces, each small enough for a ConfigMap.
 
-A piece is gzip of canonical JSON {format, entries}; the head is plain JSON that names the pieces by their digests. Pieces
-are immutable and named by their content, so whoever has the head's pieces has exactly that catalog, and writing a new
-head switches at once.
+A piece is gzip of canonical JSON {format, entries}; the head is plain JSON that names the pieces by their digests.
+Pieces are immutable and named by their content, so whoever has the head's pieces has exactly that catalog, and writing
+a new head switches at once.
 """
 
 from __future__ import annotations

@@ -7,21 +7,19 @@ a new head switches at once.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from paddock_api.canonical import canonical_json
+from paddock_api.packing import pack, unpack
 
 FORMAT = 1
-# The API server takes 1 MiB of data in a ConfigMap, base64 and all.
+# The API server takes 1 MiB of data in a ConfigMap.
 PIECE_BYTES = 700 << 10
-MAX_UNPACKED = 128 << 20
 
 
 class EntryState(StrEnum):
@@ -132,7 +130,7 @@ def _packed(entries: Sequence[CatalogEntry], limit: int) -> Iterator[bytes]:
     if not entries:
         return
     document = {"format": FORMAT, "entries": [entry.model_dump(mode="json") for entry in entries]}
-    piece = gzip.compress(canonical_json(document), compresslevel=6, mtime=0)
+    piece = pack(canonical_json(document))
     if len(piece) <= limit:
         yield piece
     elif len(entries) == 1:
@@ -146,14 +144,10 @@ def _packed(entries: Sequence[CatalogEntry], limit: int) -> Iterator[bytes]:
 
 def _read(piece: bytes, hub: str) -> dict[str, CatalogEntry]:
     try:
-        unpacker = zlib.decompressobj(wbits=31)
-        content = unpacker.decompress(piece, MAX_UNPACKED)
-        if not unpacker.eof:
-            raise ValueError(f"is cut off, or larger than {MAX_UNPACKED} bytes when unpacked")
-        document = json.loads(content)
+        document = json.loads(unpack(piece))
         if document["format"] != FORMAT:
             raise ValueError(f"has format {document['format']}, this version reads {FORMAT}")
         read = [CatalogEntry.model_validate(entry) for entry in document["entries"]]
-    except (ValueError, ValidationError, zlib.error, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"the catalog {hub} can't be read: {error}") from None
     return {entry.repo: entry for entry in read}

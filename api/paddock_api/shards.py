@@ -6,16 +6,15 @@ every shard's models as canonical JSON, so any one shard says what the complete 
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from paddock_api.canonical import canonical_json
+from paddock_api.packing import pack, unpack
 from paddock_api.pool import PoolConfig
 
 FORMAT = 1
@@ -23,8 +22,6 @@ COUNT = 16
 KEY = "shard.json.gz"
 # The API server takes 1 MiB of data in a ConfigMap.
 MAX_BYTES = 1 << 20
-# What a pod unpacks at most: no small file stands for gigabytes.
-MAX_UNPACKED = 128 << 20
 
 
 class IncompleteSet(Exception):
@@ -91,7 +88,7 @@ def _object(values: Mapping[str, bytes]) -> bytes:
 
 def _packed(head: Mapping[str, Any], models: bytes) -> bytes:
     values = {key: canonical_json(value) for key, value in head.items()}
-    return gzip.compress(_object({**values, "models": models}), compresslevel=6, mtime=0)
+    return pack(_object({**values, "models": models}))
 
 
 def join(shards: Mapping[int, bytes]) -> PoolConfig:
@@ -133,27 +130,19 @@ def _check_whole(read: Mapping[int, _Shard]) -> None:
 
 def _read(index: int, data: bytes) -> _Shard:
     try:
-        document = json.loads(_unpack(data))
+        document = json.loads(unpack(data))
         if isinstance(document, dict) and isinstance(document.get("format"), int) and document["format"] > FORMAT:
             raise ValueError(f"has format {document['format']}, this version reads {FORMAT}; update the pool's image")
         shard = _Shard.model_validate(document)
     except ValidationError as error:
         raise ValueError(f"shard {index}: {_first_problem(error)}") from None
-    except (ValueError, zlib.error, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"shard {index}: {error}") from None
     if shard.format != FORMAT or shard.index != index:
         raise ValueError(f"shard {index}: says to be shard {shard.index} of format {shard.format}")
     if index < len(shard.digests) and _digest(shard.models) != shard.digests[index]:
         raise ValueError(f"shard {index}: its Models do not have the digest that it names")
     return shard
-
-
-def _unpack(data: bytes) -> bytes:
-    unpacker = zlib.decompressobj(wbits=31)
-    content = unpacker.decompress(data, MAX_UNPACKED)
-    if not unpacker.eof:
-        raise ValueError(f"is cut off, or larger than {MAX_UNPACKED} bytes when unpacked")
-    return content
 
 
 def _digest(models: Mapping[str, Any]) -> str:

@@ -155,7 +155,7 @@ def test_models_must_be_valid_and_in_one_shard() -> None:
 
 
 def test_a_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("paddock_api.shards.MAX_UNPACKED", 1 << 20)
+    monkeypatch.setattr("paddock_api.packing.MAX_UNPACKED", 1 << 20)
     with pytest.raises(ValueError, match="shard 0: is cut off, or larger than 1048576 bytes"):
         join({0: gzip.compress(b" " * (2 << 20))})
 
